@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * The public entry points: arguments are checked and options brought to this version's size here,
+ * and nothing else happens. What each call does is documented in vhdx.h.
+ */
+
+#include <string.h>
+
+#include "core/handle.h"
+#include "core/map.h"
+#include "core/read.h"
+#include "io/memory.h"
+#include "ops/convert.h"
+#include "ops/hash.h"
+#include "ops/info.h"
+#include "util/cleanup.h"
+#include "util/crc32c.h"
+
+#define OPEN_FLAGS                                                                                 \
+    (VHDX_OPEN_NO_PARENT | VHDX_OPEN_NO_LOCK | VHDX_OPEN_ANY_PARENT | VHDX_OPEN_PARTIAL_CHAIN)
+
+static int fail_argument(struct vhdx_error *err, const char *what)
+{
+    return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, "invalid argument: %s", what);
+}
+
+/*
+ * Copies the caller's options, which may be of an older or a newer version, over ours. What a newer
+ * caller has that we do not know must not be asked for.
+ */
+static int take_options(void *ours, size_t our_size, const void *theirs, struct vhdx_error *err)
+{
+    size_t their_size;
+
+    if (!theirs)
+        return 0;
+    memcpy(&their_size, theirs, sizeof their_size);
+    if (their_size < sizeof their_size || their_size > 4096)
+        return fail_argument(err, "struct_size is not set");
+    for (size_t i = our_size; i < their_size; i++)
+        if (((const unsigned char *)theirs)[i] != 0)
+            return fail_argument(err, "an option that this version does not know is set");
+    memcpy(ours, theirs, their_size < our_size ? their_size : our_size);
+    return 0;
+}
+
+/* Copies our result to the caller's struct as far as that goes. */
+static int give_result(void *theirs, const void *ours, size_t our_size, struct vhdx_error *err)
+{
+    size_t their_size, skip = sizeof their_size;
+
+    memcpy(&their_size, theirs, sizeof their_size);
+    if (their_size < skip || their_size > 4096)
+        return fail_argument(err, "struct_size is not set");
+    size_t size = their_size < our_size ? their_size : our_size;
+    memcpy((char *)theirs + skip, (const char *)ours + skip, size - skip);
+    return 0;
+}
+
+const char *vhdx_version(void)
+{
+    return VHDX_VERSION;
+}
+
+const char *vhdx_code_name(int code)
+{
+    switch (code < 0 ? -code : code) {
+    case VHDX_OK: return "VHDX_OK";
+    case VHDX_E_SYSTEM: return "VHDX_E_SYSTEM";
+    case VHDX_E_NOMEM: return "VHDX_E_NOMEM";
+    case VHDX_E_INVALID: return "VHDX_E_INVALID";
+    case VHDX_E_NOT_VHDX: return "VHDX_E_NOT_VHDX";
+    case VHDX_E_CORRUPT: return "VHDX_E_CORRUPT";
+    case VHDX_E_CHECKSUM: return "VHDX_E_CHECKSUM";
+    case VHDX_E_UNSUPPORTED: return "VHDX_E_UNSUPPORTED";
+    case VHDX_E_TRUNCATED: return "VHDX_E_TRUNCATED";
+    case VHDX_E_PARENT_MISSING: return "VHDX_E_PARENT_MISSING";
+    case VHDX_E_PARENT_MISMATCH: return "VHDX_E_PARENT_MISMATCH";
+    case VHDX_E_READ_ONLY: return "VHDX_E_READ_ONLY";
+    case VHDX_E_RANGE: return "VHDX_E_RANGE";
+    case VHDX_E_NOSPACE: return "VHDX_E_NOSPACE";
+    case VHDX_E_LOCKED: return "VHDX_E_LOCKED";
+    case VHDX_E_LIMIT: return "VHDX_E_LIMIT";
+    case VHDX_E_POISONED: return "VHDX_E_POISONED";
+    case VHDX_E_CANCELLED: return "VHDX_E_CANCELLED";
+    default: return "VHDX_E_?";
+    }
+}
+
+uint32_t vhdx_crc32c(uint32_t crc, const void *buf, size_t len)
+{
+    return crc32c(crc, buf, len);
+}
+
+/* ---- Custom files --------------------------------------------------------------------------- */
+
+int vhdx_io_file(const char *path, uint32_t flags, struct vhdx_io *ret, struct vhdx_error *err)
+{
+    struct vhdx_io io;
+    bool supported;
+
+    if (!path || !ret || (flags & ~VHDX_OPEN_NO_LOCK))
+        return fail_argument(err, "vhdx_io_file");
+    int r = file_open(path, &io, err);
+    if (r == 0 && !(flags & VHDX_OPEN_NO_LOCK)) {
+        r = file_lock(&io, &supported, err);
+        if (r < 0)
+            io_close(&io);
+    }
+    if (r < 0)
+        fail_prefix(err, "%s: ", path);
+    else
+        *ret = io;
+    return r;
+}
+
+int vhdx_io_memory(const void *data, size_t len, struct vhdx_io *ret, struct vhdx_error *err)
+{
+    if (!ret || (!data && len > 0))
+        return fail_argument(err, "vhdx_io_memory");
+    return memory_open(data, len, ret, err);
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+static int verify_open_options(const struct vhdx_open_options *o, struct vhdx_error *err)
+{
+    if ((o->parents_count > 0 && !o->parents) || (o->search_dirs_count > 0 && !o->search_dirs) ||
+        (o->path_maps_count > 0 && !o->path_maps))
+        return fail_argument(err, "a count without its array");
+    for (size_t i = 0; i < o->parents_count; i++)
+        if (!o->parents[i])
+            return fail_argument(err, "a parent is NULL");
+    for (size_t i = 0; i < o->search_dirs_count; i++)
+        if (!o->search_dirs[i])
+            return fail_argument(err, "a search folder is NULL");
+    for (size_t i = 0; i < o->path_maps_count; i++)
+        if (!o->path_maps[i].windows || !o->path_maps[i].local || !*o->path_maps[i].local)
+            return fail_argument(err, "a path map has no local folder");
+    return 0;
+}
+
+static int take_open_arguments(uint32_t flags, const struct vhdx_open_options *opts,
+                               struct vhdx_open_options *ret, struct vhdx_error *err)
+{
+    if (flags & ~OPEN_FLAGS)
+        return fail_argument(err, "an unknown flag of vhdx_open");
+    int r = take_options(ret, sizeof *ret, opts, err);
+    return r < 0 ? r : verify_open_options(ret, err);
+}
+
+int vhdx_open(const char *path, uint32_t flags, const struct vhdx_open_options *opts,
+              struct vhdx **ret, struct vhdx_error *err)
+{
+    struct vhdx_open_options options = VHDX_OPEN_OPTIONS_INIT;
+    struct image *img;
+
+    if (!path || !ret)
+        return fail_argument(err, "vhdx_open without a path or a result");
+    int r = take_open_arguments(flags, opts, &options, err);
+    if (r == 0)
+        r = image_open_path(path, &img, err);
+    return r < 0 ? r : handle_open(img, flags, &options, ret, err);
+}
+
+int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_options *opts,
+                 struct vhdx **ret, struct vhdx_error *err)
+{
+    struct vhdx_open_options options = VHDX_OPEN_OPTIONS_INIT;
+    struct vhdx_io own = { 0 };
+    struct image *img;
+
+    if (!io || !ret || io->struct_size < offsetof(struct vhdx_io, size) + sizeof io->size)
+        return fail_argument(err, "vhdx_open_io without a file or a result");
+    memcpy(&own, io, io->struct_size < sizeof own ? io->struct_size : sizeof own);
+    int r = own.pread && own.size ? take_open_arguments(flags, opts, &options, err)
+                                  : fail_argument(err, "a file without pread or size");
+    if (r < 0) {
+        io_close(&own);
+        return r;
+    }
+    r = image_open_io(&own, &img, err);
+    if (r < 0) {
+        fail_prefix(err, "(custom file): ");
+        return r;
+    }
+    return handle_open(img, flags, &options, ret, err);
+}
+
+void vhdx_close(struct vhdx *v)
+{
+    handle_close(v);
+}
+
+/* ---- Reading -------------------------------------------------------------------------------- */
+
+static int verify_range(const struct vhdx *v, uint64_t len, uint64_t offset,
+                        struct vhdx_error *err)
+{
+    uint64_t size = vhdx_size(v);
+
+    if (range_fits(offset, len, size))
+        return 0;
+    return fail(err, VHDX_E_RANGE, VHDX_OFFSET_NONE,
+                "%s: range %llu + %llu reaches beyond the end of the virtual disk at %llu",
+                image_name(v->chain.images[0]), (unsigned long long)offset,
+                (unsigned long long)len, (unsigned long long)size);
+}
+
+int vhdx_pread(struct vhdx *v, void *buf, size_t len, uint64_t offset, struct vhdx_error *err)
+{
+    if (!v || (!buf && len > 0))
+        return fail_argument(err, "vhdx_pread");
+    int r = verify_range(v, len, offset, err);
+    return r < 0 || len == 0 ? r : chain_read(&v->chain, buf, len, offset, err);
+}
+
+int vhdx_extents(struct vhdx *v, uint64_t offset, uint64_t len,
+                 int (*fn)(const struct vhdx_extent *extent, void *opaque), void *opaque,
+                 struct vhdx_error *err)
+{
+    if (!v || !fn)
+        return fail_argument(err, "vhdx_extents");
+    int r = verify_range(v, len, offset, err);
+    return r < 0 ? r : map_walk(&v->chain, offset, len, fn, opaque, err);
+}
+
+/* ---- Facts ---------------------------------------------------------------------------------- */
+
+uint64_t vhdx_size(const struct vhdx *v)
+{
+    return v->chain.images[0]->metadata.virtual_size;
+}
+
+uint32_t vhdx_block_size(const struct vhdx *v)
+{
+    return v->chain.images[0]->metadata.block_size;
+}
+
+uint32_t vhdx_logical_sector_size(const struct vhdx *v)
+{
+    return v->chain.images[0]->metadata.logical_sector_size;
+}
+
+uint32_t vhdx_physical_sector_size(const struct vhdx *v)
+{
+    return v->chain.images[0]->metadata.physical_sector_size;
+}
+
+int vhdx_get_info(struct vhdx *v, struct vhdx_info *ret, struct vhdx_error *err)
+{
+    struct vhdx_info info;
+
+    if (!v || !ret)
+        return fail_argument(err, "vhdx_get_info");
+    info_get(v, &info);
+    return give_result(ret, &info, sizeof info, err);
+}
+
+int vhdx_get_stats(struct vhdx *v, struct vhdx_stats *ret, struct vhdx_error *err)
+{
+    struct vhdx_stats stats;
+
+    if (!v || !ret)
+        return fail_argument(err, "vhdx_get_stats");
+    int r = info_stats(v, &stats, err);
+    return r < 0 ? r : give_result(ret, &stats, sizeof stats, err);
+}
+
+int vhdx_get_link(struct vhdx *v, uint32_t depth, struct vhdx_link *ret, struct vhdx_error *err)
+{
+    struct vhdx_link link;
+
+    if (!v || !ret)
+        return fail_argument(err, "vhdx_get_link");
+    if (depth >= v->chain.link_count)
+        return fail(err, VHDX_E_RANGE, VHDX_OFFSET_NONE, "the chain has %u images, not %u",
+                    v->chain.link_count, depth + 1);
+    info_link(v, depth, &link);
+    return give_result(ret, &link, sizeof link, err);
+}
+
+/* ---- Whole-image operations ----------------------------------------------------------------- */
+
+int vhdx_hash(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
+              struct vhdx_error *err)
+{
+    struct vhdx_hash_options options = VHDX_HASH_OPTIONS_INIT;
+
+    if (!v || !ret_hex)
+        return fail_argument(err, "vhdx_hash");
+    int r = take_options(&options, sizeof options, opts, err);
+    return r < 0 ? r : hash_disk(v, &options, ret_hex, err);
+}
+
+int vhdx_convert(struct vhdx *v, const char *path, const struct vhdx_convert_options *opts,
+                 struct vhdx_error *err)
+{
+    struct vhdx_convert_options options = VHDX_CONVERT_OPTIONS_INIT;
+
+    if (!v || !path)
+        return fail_argument(err, "vhdx_convert");
+    int r = take_options(&options, sizeof options, opts, err);
+    if (r < 0)
+        return r;
+    if (options.format > VHDX_FORMAT_RAW || (options.flags & ~VHDX_CONVERT_REPLACE))
+        return fail_argument(err, "vhdx_convert: an unknown format or flag");
+    return convert_disk(v, path, &options, err);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * The chain of images that makes one virtual disk: the image that was opened, its parent, and so on
+ * to the base. An array; nothing here recurses.
+ */
+#ifndef CORE_CHAIN_H
+#define CORE_CHAIN_H
+
+#include <stdint.h>
+
+#include "core/image.h"
+#include "core/lines.h"
+#include "util/limits.h"
+
+/* How an image of the chain was found. */
+struct chain_link {
+    uint32_t status;     /* VHDX_LINK_... */
+    uint32_t found_by;   /* VHDX_FOUND_... */
+    char *path;          /* owned; NULL for a custom file and when missing */
+    char *problem;       /* owned; NULL when status is OK */
+    struct lines steps;
+    struct guid wanted;  /* the child's parent_linkage; zero for the first */
+};
+
+struct chain {
+    uint32_t count;      /* images that are open */
+    uint32_t link_count; /* count, or one more: the parent that could not be opened */
+    struct image *images[LIMIT_CHAIN_LENGTH];
+    struct chain_link links[LIMIT_CHAIN_LENGTH + 1];
+};
+
+/*
+ * Makes the chain of first, which belongs to it from now on, also after a failure. flags are those
+ * of vhdx_open(). End it with chain_close(), also after a failure.
+ */
+int chain_open(struct chain *c, struct image *first, uint32_t flags,
+               const struct vhdx_open_options *opts, struct vhdx_error *err);
+
+void chain_close(struct chain *c);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* The handle behind the public API. */
+#ifndef CORE_HANDLE_H
+#define CORE_HANDLE_H
+
+#include "core/chain.h"
+
+struct vhdx {
+    struct chain chain;
+};
+
+/* first belongs to the handle from now on, also after a failure. */
+int handle_open(struct image *first, uint32_t flags, const struct vhdx_open_options *opts,
+                struct vhdx **ret, struct vhdx_error *err);
+
+/* NULL is fine. */
+void handle_close(struct vhdx *v);
+
+#endif

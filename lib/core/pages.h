@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * Pages of 4 KiB that are loaded when they are first needed and then stay: the BAT, the sector
+ * bitmaps. A page is found by one atomic load; nobody waits for anybody. Two threads that miss
+ * together both read the page, and one of the copies is kept.
+ */
+#ifndef CORE_PAGES_H
+#define CORE_PAGES_H
+
+#include <stdint.h>
+
+#include "util/bits.h"
+#include "util/fail.h"
+
+#define PAGE_SIZE (4 * KIB)
+
+struct page {
+    struct page *next; /* of those that are loaded, so that ending costs nothing for the others */
+    uint8_t bytes[PAGE_SIZE];
+};
+
+struct pages {
+    uint64_t count;
+    struct page **directory; /* owned; atomic pointers, NULL: not loaded */
+    struct page *loaded;     /* atomic head of the list of pages, which are owned */
+};
+
+/* Address space for count pointers; no memory until they are touched. */
+int pages_init(struct pages *p, uint64_t count, struct vhdx_error *err);
+
+void pages_end(struct pages *p);
+
+/* The page, or NULL when it is not loaded. */
+static inline const uint8_t *pages_get(const struct pages *p, uint64_t index)
+{
+    const struct page *page = __atomic_load_n(&p->directory[index], __ATOMIC_ACQUIRE);
+
+    return page ? page->bytes : NULL;
+}
+
+/* Publishes a loaded page, which must come from malloc, and returns the one to use: it, or that of
+   another thread that was quicker. */
+const uint8_t *pages_install(struct pages *p, uint64_t index, struct page *page);
+
+#endif

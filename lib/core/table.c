@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* The tables of one image; see table.h. */
+
+#include "core/table.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "util/cleanup.h"
+#include "util/limits.h"
+
+#define ENTRIES_PER_PAGE (PAGE_SIZE / BAT_ENTRY_SIZE)
+#define SECTORS_PER_PAGE (PAGE_SIZE * 8)
+
+void bat_window_end(struct bat_window *w)
+{
+    free(w->bytes);
+    *w = (struct bat_window){ 0 };
+}
+
+static uint64_t entry_in(const uint8_t *page, uint64_t i)
+{
+    struct le64 d;
+
+    memcpy(&d, page + i * BAT_ENTRY_SIZE, sizeof d);
+    return le64_get(d);
+}
+
+/* ---- Verifying a page of the BAT ------------------------------------------------------------ */
+
+static uint64_t block_length(const struct image *img, uint64_t index)
+{
+    uint64_t number;
+
+    if (bat_index_is_bitmap(&img->geometry, index, &number))
+        return BITMAP_BLOCK_SIZE;
+    return UINT64_C(1) << img->geometry.block_shift;
+}
+
+/* Claims the block's space. What is not present may own space too (an anchor), but shows none. */
+static int claim_block(struct image *img, uint64_t index, uint64_t entry, uint64_t at,
+                       struct vhdx_error *err)
+{
+    uint64_t offset = bat_file_offset(entry), len = block_length(img, index);
+    char name[BAT_NAME_SIZE];
+
+    if (space_claim(&img->space, offset, len))
+        return 0;
+    bat_entry_name(&img->geometry, index, name);
+    return fail(err, VHDX_E_CORRUPT, at,
+                "BAT entry %" PRIu64 " (%s): file range %#" PRIx64 " + %" PRIu64
+                " overlaps the log, a region or another block", index, name, offset, len);
+}
+
+static void release_blocks(struct image *img, uint64_t first, uint64_t count, const uint8_t *page)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t entry = entry_in(page, i);
+        if (bat_is_present(entry))
+            space_release(&img->space, bat_file_offset(entry), block_length(img, first + i));
+    }
+}
+
+/* Every entry by itself, and that no block lies on another structure. A page that fails claims
+   nothing, so that it fails in the same way each time. */
+static int verify_entries(struct image *img, uint64_t page_index, const uint8_t *page,
+                          struct vhdx_error *err)
+{
+    uint64_t first = page_index * ENTRIES_PER_PAGE;
+    uint64_t count = min_u64(ENTRIES_PER_PAGE, img->geometry.bat_entries - first);
+    uint64_t at = image_bat_region(img)->offset + first * BAT_ENTRY_SIZE;
+
+    for (uint64_t i = 0; i < count; i++, at += BAT_ENTRY_SIZE) {
+        uint64_t entry = entry_in(page, i);
+        int r = bat_entry_verify(&img->geometry, first + i, entry, at, err);
+        if (r == 0 && bat_is_present(entry))
+            r = claim_block(img, first + i, entry, at, err);
+        if (r < 0) {
+            release_blocks(img, first, i, page);
+            return r;
+        }
+    }
+    return 0;
+}
+
+/* Once per page: the blocks of a page that has been verified own their space already. */
+static int verify_page(struct image *img, uint64_t page_index, const uint8_t *page,
+                       struct vhdx_error *err)
+{
+    uint64_t *word = &img->bat_verified[page_index / 64];
+    uint64_t bit = UINT64_C(1) << page_index % 64;
+
+    LOCK_FOR_SCOPE(&img->verify_lock);
+    if (*word & bit)
+        return 0;
+    int r = verify_entries(img, page_index, page, err);
+    if (r == 0)
+        *word |= bit;
+    return r;
+}
+
+/* ---- BAT entries ---------------------------------------------------------------------------- */
+
+/* Reads pages of the BAT; what the last one holds behind the BAT's end reads as zeros. */
+static int read_bat(const struct image *img, uint64_t first, uint64_t count, uint8_t *buf,
+                    struct vhdx_error *err)
+{
+    uint64_t total = img->geometry.bat_entries * BAT_ENTRY_SIZE;
+    uint64_t start = first * PAGE_SIZE;
+    size_t len = (size_t)min_u64(count * PAGE_SIZE, total - start);
+
+    memset(buf + len, 0, (size_t)(count * PAGE_SIZE) - len);
+    return image_pread(img, "BAT", buf, len, image_bat_region(img)->offset + start, err);
+}
+
+static int load_bat_page(struct image *img, uint64_t page_index, const uint8_t **ret_page,
+                         struct vhdx_error *err)
+{
+    CLEANUP_FREE struct page *page = malloc(sizeof *page);
+
+    if (!page)
+        return fail_nomem(err);
+    int r = read_bat(img, page_index, 1, page->bytes, err);
+    if (r == 0)
+        r = verify_page(img, page_index, page->bytes, err);
+    if (r == 0)
+        *ret_page = pages_install(&img->bat, page_index, steal_ptr(page));
+    return r;
+}
+
+/* Moves the window so that it begins with the page. */
+static int fill_window(struct image *img, struct bat_window *w, uint64_t page_index,
+                       struct vhdx_error *err)
+{
+    uint64_t count = min_u64(BAT_WINDOW_SIZE / PAGE_SIZE, img->bat.count - page_index);
+
+    if (!w->bytes)
+        w->bytes = malloc(BAT_WINDOW_SIZE);
+    if (!w->bytes)
+        return fail_nomem(err);
+    w->count = 0;
+    int r = read_bat(img, page_index, count, w->bytes, err);
+    if (r < 0)
+        return r;
+    w->first = page_index;
+    w->count = count;
+    return 0;
+}
+
+static int window_page(struct image *img, struct bat_window *w, uint64_t page_index,
+                       const uint8_t **ret_page, struct vhdx_error *err)
+{
+    if (!w->page || w->page_index != page_index) {
+        w->page = NULL;
+        if (page_index < w->first || page_index - w->first >= w->count) {
+            int r = fill_window(img, w, page_index, err);
+            if (r < 0)
+                return r;
+        }
+        const uint8_t *page = w->bytes + (page_index - w->first) * PAGE_SIZE;
+        int r = verify_page(img, page_index, page, err);
+        if (r < 0)
+            return r;
+        w->page = page;
+        w->page_index = page_index;
+    }
+    *ret_page = w->page;
+    return 0;
+}
+
+int table_bat_entry(struct image *img, struct bat_window *window, uint64_t index,
+                    uint64_t *ret_entry, struct vhdx_error *err)
+{
+    uint64_t page_index = index / ENTRIES_PER_PAGE;
+    const uint8_t *page;
+
+    if (table_bat_entry_cached(img, index, ret_entry))
+        return 0;
+    int r = window ? window_page(img, window, page_index, &page, err)
+                   : load_bat_page(img, page_index, &page, err);
+    if (r == 0)
+        *ret_entry = entry_in(page, index % ENTRIES_PER_PAGE);
+    return r;
+}
+
+int table_fail_no_bitmap(const struct image *img, uint64_t block, struct vhdx_error *err)
+{
+    const struct geometry *g = &img->geometry;
+    uint64_t index = bat_index_of_block(g, block);
+
+    return fail(err, VHDX_E_CORRUPT, image_bat_region(img)->offset + index * BAT_ENTRY_SIZE,
+                "BAT entry %" PRIu64 " (payload block %" PRIu64 "): state is 7 (partially "
+                "present), but sector bitmap block %" PRIu64 " is not present", index, block,
+                block >> g->chunk_shift);
+}
+
+int table_verify_small(struct image *img, struct vhdx_error *err)
+{
+    const struct geometry *g = &img->geometry;
+
+    if (g->bat_entries * BAT_ENTRY_SIZE > LIMIT_BAT_VERIFIED_ON_OPEN)
+        return 0;
+    for (uint64_t i = 0; i < g->bat_entries; i++) {
+        uint64_t entry = 0, bitmap = 0, number;
+        int r = table_bat_entry(img, NULL, i, &entry, err);
+        if (r < 0)
+            return r;
+        if (bat_state(entry) != BLOCK_PARTIALLY_PRESENT || bat_index_is_bitmap(g, i, &number))
+            continue;
+        r = table_bat_entry(img, NULL, bat_index_of_bitmap(g, number >> g->chunk_shift), &bitmap,
+                            err);
+        if (r < 0)
+            return r;
+        if (!bat_is_present(bitmap))
+            return table_fail_no_bitmap(img, number, err);
+    }
+    return 0;
+}
+
+/* ---- Sector bitmaps ------------------------------------------------------------------------- */
+
+static int bitmap_page(struct image *img, uint64_t bitmap_offset, uint64_t page_index,
+                       const uint8_t **ret_page, struct vhdx_error *err)
+{
+    *ret_page = pages_get(&img->bitmaps, page_index);
+    if (*ret_page)
+        return 0;
+
+    CLEANUP_FREE struct page *page = malloc(sizeof *page);
+    if (!page)
+        return fail_nomem(err);
+    uint64_t at = bitmap_offset + page_index % (BITMAP_BLOCK_SIZE / PAGE_SIZE) * PAGE_SIZE;
+    int r = image_pread(img, "sector bitmap block", page->bytes, PAGE_SIZE, at, err);
+    if (r == 0)
+        *ret_page = pages_install(&img->bitmaps, page_index, steal_ptr(page));
+    return r;
+}
+
+/* How many bits from bit on, below end, equal the one at bit. Bit 0 is the lowest of byte 0. */
+static uint64_t run_in_page(const uint8_t *page, uint64_t bit, uint64_t end)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)page;
+    uint64_t word = le64toh(__atomic_load_n(&words[bit / 64], __ATOMIC_RELAXED));
+    uint64_t flip = word >> bit % 64 & 1 ? UINT64_MAX : 0;
+    uint64_t start = bit;
+
+    /* With every bit like the first cleared, the run ends at the lowest bit set. */
+    word = (word ^ flip) >> bit % 64;
+    while (word == 0) {
+        bit = align_down(bit, 64) + 64;
+        if (bit >= end)
+            return end - start;
+        word = le64toh(__atomic_load_n(&words[bit / 64], __ATOMIC_RELAXED)) ^ flip;
+    }
+    return min_u64(bit + (uint64_t)__builtin_ctzll(word), end) - start;
+}
+
+int table_bitmap_run(struct image *img, uint64_t bitmap_offset, uint64_t sector, uint64_t max,
+                     bool *ret_present, uint64_t *ret_run, struct vhdx_error *err)
+{
+    uint64_t end = sector + max, run = 0;
+    bool present = false;
+
+    for (uint64_t s = sector; s < end;) {
+        const uint8_t *page;
+        uint64_t bit = s % SECTORS_PER_PAGE;
+        uint64_t page_end = min_u64(end - s + bit, SECTORS_PER_PAGE);
+
+        int r = bitmap_page(img, bitmap_offset, s / SECTORS_PER_PAGE, &page, err);
+        if (r < 0)
+            return r;
+        bool value = page[bit / 8] >> bit % 8 & 1;
+        if (s == sector)
+            present = value;
+        else if (value != present)
+            break;
+        uint64_t n = run_in_page(page, bit, page_end);
+        run += n;
+        s += n;
+        if (bit + n < page_end)
+            break;
+    }
+    *ret_present = present;
+    *ret_run = run;
+    return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* Files of the operating system as struct vhdx_io. */
+#ifndef IO_FILE_H
+#define IO_FILE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "util/fail.h"
+
+/* What makes two paths the same file. */
+struct file_id {
+    dev_t device;
+    ino_t inode;
+};
+
+/*
+ * Opens path read-only: a regular file or a block device, VHDX_E_INVALID for anything else (without
+ * waiting for the other end of a pipe). Takes no lock: see file_lock().
+ */
+int file_open(const char *path, struct vhdx_io *ret, struct vhdx_error *err);
+
+/*
+ * Takes the lock of a reader (lock.h) on a file opened by file_open(), held until it is closed.
+ * *ret_supported is false where the file system has no such locks, which is no error.
+ */
+int file_lock(const struct vhdx_io *io, bool *ret_supported, struct vhdx_error *err);
+
+/* Whether io was made by file_open(), and then which file it is. */
+bool file_get_id(const struct vhdx_io *io, struct file_id *ret);
+
+static inline bool file_id_equal(const struct file_id *a, const struct file_id *b)
+{
+    return a->device == b->device && a->inode == b->inode;
+}
+
+#endif

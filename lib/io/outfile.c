@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* An output file that appears whole or not at all; see outfile.h. */
+
+#include "io/outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+
+#define NAME_TRIES 100
+
+struct outfile {
+    int fd;
+    char *path;      /* final name, symbolic links resolved */
+    char *temporary; /* name until then */
+};
+
+/* Judges what stands at path already. */
+static int verify_target(const char *path, const struct stat *st, bool replace,
+                         const struct file_id *forbidden, size_t forbidden_count,
+                         struct vhdx_error *err)
+{
+    struct file_id id = { st->st_dev, st->st_ino };
+
+    for (size_t i = 0; i < forbidden_count; i++)
+        if (file_id_equal(&id, &forbidden[i]))
+            return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                        "%s: output is %s", path,
+                        i == 0 ? "the input itself" : "a parent of the input");
+    if (!S_ISREG(st->st_mode))
+        return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                    "%s: output exists and is not a regular file", path);
+    if (st->st_size > 0 && !replace)
+        return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                    "%s: output exists and is not empty", path);
+    return 0;
+}
+
+/* The final name with symbolic links resolved, so that rename() replaces the target. */
+static int resolve_target(const char *path, bool replace, const struct file_id *forbidden,
+                          size_t forbidden_count, char **ret, struct vhdx_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0) {
+        if (errno != ENOENT)
+            return fail_errno(err, errno, VHDX_OFFSET_NONE, "%s", path);
+        *ret = strdup(path);
+        return *ret ? 0 : fail_nomem(err);
+    }
+    int r = verify_target(path, &st, replace, forbidden, forbidden_count, err);
+    if (r < 0)
+        return r;
+    *ret = realpath(path, NULL);
+    return *ret ? 0 : fail_errno(err, errno, VHDX_OFFSET_NONE, "%s", path);
+}
+
+/* "DIR/.BASE.0123abcd.part" */
+static int temporary_name(const char *path, char **ret, struct vhdx_error *err)
+{
+    CLEANUP_FREE char *for_dir = strdup(path), *for_base = strdup(path);
+    uint32_t random;
+
+    if (!for_dir || !for_base)
+        return fail_nomem(err);
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "getrandom");
+    /* The base is cut so that the whole name stays within NAME_MAX. */
+    if (asprintf(ret, "%s/.%.200s.%08" PRIx32 ".part", dirname(for_dir), basename(for_base),
+                 random) < 0)
+        return fail_nomem(err);
+    return 0;
+}
+
+static int create_temporary(struct outfile *o, struct vhdx_error *err)
+{
+    for (int i = 0; i < NAME_TRIES; i++) {
+        int r = temporary_name(o->path, &o->temporary, err);
+        if (r < 0)
+            return r;
+        o->fd = open(o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (o->fd >= 0)
+            return 0;
+        int errnum = errno;
+        free(steal_ptr(o->temporary));
+        if (errnum != EEXIST)
+            return fail_errno(err, errnum, VHDX_OFFSET_NONE, "%s: creating", o->path);
+    }
+    return fail_errno(err, EEXIST, VHDX_OFFSET_NONE, "%s: creating", o->path);
+}
+
+int outfile_open(const char *path, uint64_t size, bool replace, const struct file_id *forbidden,
+                 size_t forbidden_count, struct outfile **ret, struct vhdx_error *err)
+{
+    struct outfile *o = calloc(1, sizeof *o);
+
+    if (!o)
+        return fail_nomem(err);
+    o->fd = -1;
+    int r = resolve_target(path, replace, forbidden, forbidden_count, &o->path, err);
+    if (r == 0)
+        r = create_temporary(o, err);
+    if (r == 0 && ftruncate(o->fd, (off_t)size) < 0)
+        r = fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: setting the size to %" PRIu64, path,
+                       size);
+    if (r < 0) {
+        outfile_discard(o);
+        return r;
+    }
+    *ret = o;
+    return 0;
+}
+
+int outfile_pwrite(struct outfile *o, const void *buf, size_t len, uint64_t offset,
+                   struct vhdx_error *err)
+{
+    const char *p = buf;
+
+    while (len > 0) {
+        ssize_t n = pwrite(o->fd, p, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail_errno(err, errno, offset, "%s: writing %zu bytes", o->path, len);
+        p += n;
+        offset += (size_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* A file system may refuse to sync a folder; the rename has happened all the same. */
+static void sync_folder(char *path)
+{
+    CLEANUP_CLOSE int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0)
+        (void)fsync(fd);
+}
+
+int outfile_commit(struct outfile *o, struct vhdx_error *err)
+{
+    int r = 0;
+
+    if (fsync(o->fd) < 0)
+        r = fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: making the output stable", o->path);
+    else if (rename(o->temporary, o->path) < 0)
+        r = fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: giving the output its name", o->path);
+    if (r == 0) {
+        free(steal_ptr(o->temporary));
+        sync_folder(o->path);
+    }
+    outfile_discard(o);
+    return r;
+}
+
+void outfile_discard(struct outfile *o)
+{
+    if (!o)
+        return;
+    if (o->temporary)
+        unlink(o->temporary);
+    if (o->fd >= 0)
+        close(o->fd);
+    free(o->temporary);
+    free(o->path);
+    free(o);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * An output file that appears whole or not at all: written under a temporary name in the folder of
+ * its final name, made stable, renamed.
+ */
+#ifndef IO_OUTFILE_H
+#define IO_OUTFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/file.h"
+#include "util/fail.h"
+
+struct outfile;
+
+/*
+ * Begins an output of size bytes of zeros that is to become path. What stands at path, if anything,
+ * must be a regular file, empty unless replace is set, and none of the forbidden ones (those being
+ * read). A symbolic link is followed: its target is replaced. Ends with outfile_commit() or
+ * outfile_discard().
+ */
+int outfile_open(const char *path, uint64_t size, bool replace, const struct file_id *forbidden,
+                 size_t forbidden_count, struct outfile **ret, struct vhdx_error *err);
+
+/* Whole or failed. Any thread may call. */
+int outfile_pwrite(struct outfile *o, const void *buf, size_t len, uint64_t offset,
+                   struct vhdx_error *err);
+
+/* Makes the content stable and gives the file its name. Ends o, also on failure. */
+int outfile_commit(struct outfile *o, struct vhdx_error *err);
+
+/* Removes what was written. NULL is fine. */
+void outfile_discard(struct outfile *o);
+
+#endif

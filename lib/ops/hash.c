@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* The digest of the virtual disk, by libcrypto; see hash.h. */
+
+#include "ops/hash.h"
+
+#ifdef HAVE_CRYPTO
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+#include "ops/stream.h"
+#include "util/cleanup.h"
+
+#define ZEROS_SIZE (64 * KIB)
+
+struct hasher {
+    EVP_MD_CTX *ctx;
+    const struct vhdx_progress *progress;
+    uint8_t *zeros; /* ZEROS_SIZE bytes */
+    uint64_t total; /* of the disk */
+};
+
+static const struct {
+    const char *name, *evp_name;
+} algorithms[] = {
+    { "sha256", "SHA256" }, { "sha1", "SHA1" },           { "sha512", "SHA512" },
+    { "md5", "MD5" },       { "blake2b", "BLAKE2B-512" },
+};
+
+static int update(struct hasher *h, const uint8_t *buf, size_t len, struct vhdx_error *err)
+{
+    if (EVP_DigestUpdate(h->ctx, buf, len) != 1)
+        return fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "hash: libcrypto refused the data");
+    return 0;
+}
+
+/* Zeros are not read, but do take time: a hole may be terabytes. */
+static int hash_zeros(struct hasher *h, uint64_t len, uint64_t offset, struct vhdx_error *err)
+{
+    const uint64_t report_every = 64 * MIB;
+    int r = 0;
+
+    for (uint64_t done = 0, n; done < len && r == 0; done += n) {
+        n = min_u64(len - done, ZEROS_SIZE);
+        r = update(h, h->zeros, (size_t)n, err);
+        if (r == 0 && done % report_every == 0 && h->progress->fn &&
+            h->progress->fn(offset + done, h->total, h->progress->opaque) != 0)
+            r = fail(err, VHDX_E_CANCELLED, VHDX_OFFSET_NONE, "cancelled");
+    }
+    return r;
+}
+
+static int hash_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
+                      struct vhdx_error *err)
+{
+    struct hasher *h = opaque;
+
+    return buf ? update(h, buf, (size_t)len, err) : hash_zeros(h, len, offset, err);
+}
+
+static int find_algorithm(const char *name, const EVP_MD **ret, struct vhdx_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(algorithms); i++) {
+        if (name && strcmp(name, algorithms[i].name) != 0)
+            continue;
+        *ret = EVP_get_digestbyname(algorithms[i].evp_name);
+        if (*ret)
+            return 0;
+        return fail(err, VHDX_E_UNSUPPORTED, VHDX_OFFSET_NONE,
+                    "hash: this libcrypto does not provide %s", algorithms[i].name);
+    }
+    return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                "hash: algorithm is \"%s\", must be sha256, sha1, sha512, md5 or blake2b", name);
+}
+
+static int finish(struct hasher *h, char ret_hex[VHDX_HASH_TEXT], struct vhdx_error *err)
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned len;
+
+    _Static_assert(2 * EVP_MAX_MD_SIZE + 1 <= VHDX_HASH_TEXT, "every digest fits");
+    if (EVP_DigestFinal_ex(h->ctx, digest, &len) != 1)
+        return fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "hash: libcrypto gave no digest");
+    for (unsigned i = 0; i < len; i++) {
+        ret_hex[2 * i] = digits[digest[i] >> 4];
+        ret_hex[2 * i + 1] = digits[digest[i] & 15];
+    }
+    ret_hex[2 * len] = '\0';
+    return 0;
+}
+
+int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
+              struct vhdx_error *err)
+{
+    struct hasher h = { .progress = &opts->progress,
+                        .total = v->chain.images[0]->geometry.virtual_size };
+    const EVP_MD *md;
+
+    int r = find_algorithm(opts->algorithm, &md, err);
+    if (r < 0)
+        return r;
+    CLEANUP_FREE uint8_t *zeros = calloc(1, ZEROS_SIZE);
+    h.zeros = zeros;
+    h.ctx = EVP_MD_CTX_new();
+    if (!h.zeros || !h.ctx || EVP_DigestInit_ex(h.ctx, md, NULL) != 1)
+        r = fail_nomem(err);
+    if (r == 0)
+        r = stream_disk(&v->chain, &opts->progress, hash_piece, &h, err);
+    if (r == 0)
+        r = finish(&h, ret_hex, err);
+    EVP_MD_CTX_free(h.ctx);
+    return r;
+}
+
+#else
+
+int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
+              struct vhdx_error *err)
+{
+    (void)v;
+    (void)opts;
+    (void)ret_hex;
+    return fail(err, VHDX_E_UNSUPPORTED, VHDX_OFFSET_NONE,
+                "hash: this library was built without libcrypto");
+}
+
+#endif

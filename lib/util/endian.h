@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * Integers as they stand on disk: little-endian byte arrays in a struct each, so that a structure
+ * has alignment 1 without `packed` and a field read without le32_get() does not compile.
+ */
+#ifndef UTIL_ENDIAN_H
+#define UTIL_ENDIAN_H
+
+#include <endian.h>
+#include <stdint.h>
+#include <string.h>
+
+struct le16 { uint8_t bytes[2]; };
+struct le32 { uint8_t bytes[4]; };
+struct le64 { uint8_t bytes[8]; };
+
+static inline uint16_t le16_get(struct le16 x)
+{
+    uint16_t v;
+    memcpy(&v, x.bytes, sizeof v);
+    return le16toh(v);
+}
+
+static inline uint32_t le32_get(struct le32 x)
+{
+    uint32_t v;
+    memcpy(&v, x.bytes, sizeof v);
+    return le32toh(v);
+}
+
+static inline uint64_t le64_get(struct le64 x)
+{
+    uint64_t v;
+    memcpy(&v, x.bytes, sizeof v);
+    return le64toh(v);
+}
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* UTF-16LE to UTF-8; see utf16.h. */
+
+#include "util/utf16.h"
+
+#define REPLACEMENT 0xfffdu
+
+static uint32_t unit_at(const uint8_t *src, size_t i)
+{
+    return (uint32_t)src[2 * i] | (uint32_t)src[2 * i + 1] << 8;
+}
+
+/* The code point that begins at unit *i; moves *i past it. */
+static uint32_t next_code_point(const uint8_t *src, size_t units, size_t *i)
+{
+    uint32_t high = unit_at(src, (*i)++);
+
+    if (high < 0xd800 || high > 0xdfff)
+        return high;
+    if (high > 0xdbff || *i == units)
+        return REPLACEMENT;
+    uint32_t low = unit_at(src, *i);
+    if (low < 0xdc00 || low > 0xdfff)
+        return REPLACEMENT;
+    (*i)++;
+    return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+}
+
+static char *put_utf8(char *p, uint32_t c)
+{
+    if (c < 0x80) {
+        *p++ = (char)c;
+        return p;
+    }
+    int tail = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    static const uint8_t lead[] = { 0, 0xc0, 0xe0, 0xf0 };
+
+    *p++ = (char)(lead[tail] | c >> (6 * tail));
+    while (tail-- > 0)
+        *p++ = (char)(0x80 | (c >> (6 * tail) & 0x3f));
+    return p;
+}
+
+size_t utf16le_to_utf8(const uint8_t *src, size_t units, char *ret)
+{
+    char *p = ret;
+
+    for (size_t i = 0; i < units;) {
+        uint32_t c = next_code_point(src, units, &i);
+        if (c == 0)
+            break;
+        p = put_utf8(p, c);
+    }
+    *p = '\0';
+    return (size_t)(p - ret);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* UTF-16LE, as VHDX stores text, to UTF-8. */
+#ifndef UTIL_UTF16_H
+#define UTIL_UTF16_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of UTF-8, with the NUL, that units UTF-16 code units can become at most. */
+#define UTF16_MAX_UTF8(units) ((units) * 3 + 1)
+
+/*
+ * Writes the units code units at src as UTF-8 and a NUL to ret, which holds
+ * UTF16_MAX_UTF8(units) bytes, and returns the length without the NUL. Stops at a NUL unit. A lone
+ * surrogate becomes U+FFFD.
+ */
+size_t utf16le_to_utf8(const uint8_t *src, size_t units, char *ret);
+
+#endif
