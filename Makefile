@@ -10,6 +10,8 @@ export IMAGE ?=
 MESON ?= meson
 SETUP_FLAGS = --buildtype=release --prefix='$(PREFIX)'
 ENABLED = -Djson=enabled -Dcrypto=enabled
+# Where the real images for the tests are, if not in ../shared/images.
+IMAGES = $(if $(VHDX_IMAGES),-Dimages='$(abspath $(VHDX_IMAGES))')
 
 all: $(BUILD)/build.ninja
 	$(MESON) compile -C '$(BUILD)'
@@ -29,7 +31,7 @@ demo:
 
 check:
 	@scripts/setup check
-	@scripts/build '$(BUILD)' $(SETUP_FLAGS) $(ENABLED) -Dtests=enabled
+	@scripts/build '$(BUILD)' $(SETUP_FLAGS) $(ENABLED) $(IMAGES) -Dtests=enabled
 	$(MESON) test -C '$(BUILD)' --no-rebuild --print-errorlogs $(TEST_FLAGS)
 
 bench: all

@@ -114,7 +114,8 @@ struct vhdx_io {
     void (*close)(void *opaque);                         /* called once, by vhdx_close() */
 };
 
-#define VHDX_IO_INIT { sizeof(struct vhdx_io), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+#define VHDX_IO_INIT \
+    { sizeof(struct vhdx_io), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /*
  * Files of the operating system: regular files and block devices, opened read-only, O_CLOEXEC, and
@@ -135,7 +136,8 @@ VHDX_PUBLIC int vhdx_io_memory(const void *data, size_t len, struct vhdx_io *ret
 /* ---- Opening -------------------------------------------------------------------------------- */
 
 /* Flags of vhdx_open. */
-#define VHDX_OPEN_RDONLY 0u        /* the file stays bit-identical; a dirty log is replayed in memory */
+#define VHDX_OPEN_RDONLY 0u        /* the file stays bit-identical; a dirty log is replayed in
+                                      memory */
 #define VHDX_OPEN_NO_PARENT 2u     /* look for no parent: what it would supply reads as zeros and is
                                       reported as VHDX_EXTENT_HOLE */
 #define VHDX_OPEN_NO_LOCK 4u       /* take no lock: what is read may change underneath */
@@ -145,7 +147,7 @@ VHDX_PUBLIC int vhdx_io_memory(const void *data, size_t len, struct vhdx_io *ret
 
 /* The beginning of a Windows path and the local folder that stands for it. */
 struct vhdx_path_map {
-    const char *windows; /* "C:\\VMs", "\\\\?\\Volume{GUID}", "\\\\server\\share"; case is ignored */
+    const char *windows; /* "C:\\VMs", "\\\\?\\Volume{GUID}", "\\\\server\\share"; any case */
     const char *local;   /* "/mnt/vms" */
 };
 
@@ -290,7 +292,7 @@ struct vhdx_stats {
     uint64_t payload_blocks;      /* in all; the next six add up to it */
     uint64_t not_present, undefined, zero, unmapped, fully_present, partially_present;
     uint64_t bitmap_blocks;       /* sector bitmap blocks present */
-    uint64_t anchored_blocks;     /* undefined or unmapped blocks that still own space in the file */
+    uint64_t anchored_blocks;     /* undefined or unmapped blocks that still own space */
     uint64_t lost_blocks;         /* present blocks that begin at or past the end of the file */
     uint64_t cut_blocks;          /* present blocks that the end of the file cuts short */
     uint64_t required_file_size;  /* bytes the file needs to hold all of its structures */

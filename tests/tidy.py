@@ -277,6 +277,18 @@ def check_folder_size(files):
             yield folder, 1, "folder-size", f"{len(names)} modules, at most {FOLDER_FILES}"
 
 
+def check_listed(files):
+    """A source that its folder's meson.build does not name is compiled and tested by nobody."""
+    for path in sorted(files):
+        folder, name = os.path.split(path)
+        build = folder + "/meson.build"
+        if path.startswith(("lib/", "cli/", "bench/", "tests/")) and name.endswith((".c", ".cc")) \
+                and build in files:
+            stem = os.path.splitext(name)[0]
+            if not re.search(rf"(?<![\w-]){re.escape(stem)}(?![\w-])", files[build]):
+                yield path, 1, "unlisted", f"{build} does not name it"
+
+
 def call_graph(files):
     """Who calls whom in lib/, by name: {(file, function): (line, set of the same)}."""
     defined, public = {}, {}
@@ -321,7 +333,7 @@ def check_recursion(files):
 FILE_CHECKS = [check_text, check_spdx]
 C_CHECKS = [check_includes, check_functions, check_banned, check_typedef, check_public_header,
             check_globals]
-TREE_CHECKS = [check_unique_names, check_folder_size, check_recursion]
+TREE_CHECKS = [check_unique_names, check_folder_size, check_listed, check_recursion]
 
 
 def check_all(files):
@@ -367,6 +379,7 @@ def read_tree(root):
 
 # ---- Self-test -----------------------------------------------------------------------------------
 
+PLAIN_HEADER = "# SPDX-License-Identifier: MIT\n# Copyright (c) the vhdx authors\n"
 HEADER = "/* SPDX-License-Identifier: MIT */\n/* Copyright (c) the vhdx authors */\n"
 
 # (rule that must fire, or None for no rule at all; file; content after the header)
@@ -447,6 +460,8 @@ def self_test():
         ("folder-size", {f"lib/io/{n}.c": HEADER for n in range(FOLDER_FILES + 1)}),
         ("recursion", {"lib/io/a.c": HEADER + "int a(void)\n{\n    return b();\n}\n",
                        "lib/io/b.c": HEADER + "int b(void)\n{\n    return a();\n}\n"}),
+        ("unlisted", {"lib/io/new-io.c": HEADER, "lib/io/meson.build": PLAIN_HEADER + "'io.c'\n"}),
+        (None, {"lib/io/io.c": HEADER, "lib/io/meson.build": PLAIN_HEADER + "'io.c'\n"}),
         (None, {"scripts/x": "#!/bin/sh\n# SPDX-License-Identifier: MIT\n"
                              "# Copyright (c) the vhdx authors\necho\n",
                 "lib/io/io.c": HEADER, "lib/io/io.h": HEADER}),

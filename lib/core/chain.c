@@ -56,7 +56,8 @@ static int take_parent(struct chain *c, uint32_t flags, struct chain_link *link,
         return r;
     if (parent->metadata.logical_sector_size != child->metadata.logical_sector_size)
         return fail(err, VHDX_E_PARENT_MISMATCH, VHDX_OFFSET_NONE,
-                    "%s: logical sector size is %" PRIu32 ", must be %" PRIu32 " as in the child %s",
+                    "%s: logical sector size is %" PRIu32 ", must be %" PRIu32 " as in the "
+                    "child %s",
                     image_name(parent), parent->metadata.logical_sector_size,
                     child->metadata.logical_sector_size, image_name(child));
     return 0;

@@ -7,7 +7,8 @@
  *
  * Life of an image:
  *
- *     image_open_*()        identifier and headers are read: enough to know who it is (DataWriteGuid)
+ *     image_open_*()        identifier and headers are read: enough to know who it is
+ *                           (DataWriteGuid)
  *     image_load()          log, region table, metadata, BAT: ready for lookups
  *     image_close()
  *

@@ -196,7 +196,8 @@ static int try_mapped(struct search *s, const char *key, uint32_t found_by,
     if (!value)
         return 0;
     key_label(label, sizeof label, key, value);
-    CLEANUP_FREE char *path = winpath_map(value, s->opts->path_maps, s->opts->path_maps_count, &why);
+    CLEANUP_FREE char *path =
+        winpath_map(value, s->opts->path_maps, s->opts->path_maps_count, &why);
     if (!path) {
         STEP(s, "%s: %s", label, why);
         return 0;

@@ -20,7 +20,7 @@ static enum map_kind kind_of_state(uint32_t state)
 
 /*
  * Lengthens what was found in a block over the blocks behind it that say the same; data must lie on
- * behind it in the file. A table that cannot be loaded ends it: the error is for whoever gets there.
+ * behind it in the file. A table that cannot be loaded ends it: the error is for who gets there.
  */
 static void extend(struct image *img, struct bat_window *window, uint64_t block, uint64_t entry,
                    uint64_t end, struct map_level *level)
@@ -105,7 +105,7 @@ void map_begin(struct map_iter *it, const struct chain *chain, struct bat_window
         it->levels[i].until = 0;
 }
 
-/* The image that decides what position holds; *until: how far that goes. chain->count: none does. */
+/* The image that decides what position holds, chain->count if none does; *until: how far. */
 static int find_depth(struct map_iter *it, uint32_t *ret_depth, uint64_t *ret_until,
                       struct vhdx_error *err)
 {

@@ -24,8 +24,9 @@ int space_init(struct space *s, uint64_t file_size, struct vhdx_error *err);
 void space_end(struct space *s);
 
 /*
- * Claims the MiBs of [offset, offset + len), offset a multiple of 1 MiB. False, claiming nothing, if
- * one of them has an owner already. What lies past the end of the file is ignored: it holds nothing.
+ * Claims the MiBs of [offset, offset + len), offset a multiple of 1 MiB. False, claiming nothing,
+ * if one of them has an owner already. What lies past the end of the file is ignored: it holds
+ * nothing.
  */
 bool space_claim(struct space *s, uint64_t offset, uint64_t len);
 

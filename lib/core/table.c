@@ -174,7 +174,7 @@ int table_bat_entry(struct image *img, struct bat_window *window, uint64_t index
                     uint64_t *ret_entry, struct vhdx_error *err)
 {
     uint64_t page_index = index / ENTRIES_PER_PAGE;
-    const uint8_t *page;
+    const uint8_t *page = NULL;
 
     if (table_bat_entry_cached(img, index, ret_entry))
         return 0;

@@ -5,8 +5,8 @@
  * Blocks and the block allocation table: the arithmetic of the virtual disk, and BAT entries.
  * [MS-VHDX] 2.4, 2.5
  *
- * A chunk is 2^23 sectors: what one sector bitmap block of 1 MiB describes. The BAT lists the payload
- * blocks of a chunk, then its sector bitmap block, then the next chunk's; also in images that have
+ * A chunk is 2^23 sectors: what one sector bitmap block of 1 MiB describes. The BAT lists the
+ * payload blocks of a chunk, then its sector bitmap block, then the next chunk's; also in images that have
  * no bitmaps.
  */
 #ifndef FORMAT_BAT_H

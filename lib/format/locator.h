@@ -23,9 +23,9 @@ struct locator {
 };
 
 /*
- * Verifies and decodes the item (length bytes at buf, which stood at file offset at): the VHDX type,
- * every pair inside the item, keys unique, parent_linkage and at least one path there. The pairs
- * borrow buf.
+ * Verifies and decodes the item (length bytes at buf, which stood at file offset at): the VHDX
+ * type, every pair inside the item, keys unique, parent_linkage and at least one path there. The
+ * pairs borrow buf.
  */
 int locator_decode(const uint8_t *buf, uint32_t length, uint64_t at, struct locator *ret,
                    struct vhdx_error *err);

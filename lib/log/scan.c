@@ -178,8 +178,8 @@ static uint32_t next_of(const struct scan *s, uint32_t i)
 
 /*
  * Follows the chain that begins with entry first to its last entry and says whether it is complete.
- * Numbers rise along a chain, so an entry lies on it if following reaches it; *ret_tail is the entry
- * that Tail names.
+ * Numbers rise along a chain, so an entry lies on it if following reaches it; *ret_tail is the
+ * entry that Tail names.
  */
 static int follow(struct scan *s, uint32_t first, bool *ret_complete, uint32_t *ret_tail,
                   uint32_t *ret_last, struct vhdx_error *err)

@@ -2,14 +2,15 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * Finding the active sequence of a log: the entries that a replay must apply. [MS-VHDX] 2.3.2, 2.3.3
+ * Finding the active sequence of a log: the entries that a replay must apply. [MS-VHDX] 2.3.2,
+ * 2.3.3
  *
  * The log is a ring of 4 KiB sectors. An entry may begin at any of them and may wrap round the end.
  * Entries chain: one continues another if it begins where that ends, with the next sequence number.
- * A chain, followed as far as it goes, is complete if the Tail of its last entry is the offset of one
- * of its own. Of the complete chains the one whose last entry has the highest sequence number is
- * active, and its entries from Tail to the last are what counts; those before Tail have reached their
- * place already and would bring back old data.
+ * A chain, followed as far as it goes, is complete if the Tail of its last entry is the offset of
+ * one of its own. Of the complete chains the one whose last entry has the highest sequence number
+ * is active, and its entries from Tail to the last are what counts; those before Tail have reached
+ * their place already and would bring back old data.
  */
 #ifndef LOG_SCAN_H
 #define LOG_SCAN_H

@@ -8,8 +8,8 @@
 #include "core/chain.h"
 
 /*
- * Calls fn for each piece of the disk, from the start to the end. buf holds the piece's bytes, or is
- * NULL for a piece that is known to be zero, which was not read and may be of any length. Pieces
+ * Calls fn for each piece of the disk, from the start to the end. buf holds the piece's bytes, or
+ * is NULL for a piece that is known to be zero, which was not read and may be of any length. Pieces
  * with bytes are at most 1 MiB. A negative return of fn, and a progress callback that says so, end
  * the walk.
  */

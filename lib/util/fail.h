@@ -28,6 +28,7 @@ int fail_errno(struct vhdx_error *err, int errnum, uint64_t offset, const char *
 int fail_nomem(struct vhdx_error *err);
 
 /* Puts text in front of the message of an error that a callee has filled. */
-void fail_prefix(struct vhdx_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void fail_prefix(struct vhdx_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif
