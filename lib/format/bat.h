@@ -6,8 +6,8 @@
  * [MS-VHDX] 2.4, 2.5
  *
  * A chunk is 2^23 sectors: what one sector bitmap block of 1 MiB describes. The BAT lists the
- * payload blocks of a chunk, then its sector bitmap block, then the next chunk's; also in images that have
- * no bitmaps.
+ * payload blocks of a chunk, then its sector bitmap block, then the next chunk's; also in images
+ * that have no bitmaps.
  */
 #ifndef FORMAT_BAT_H
 #define FORMAT_BAT_H

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * Noting signals. The flag is the program's only mutable global: a handler has no other place.
+ */
+#include "interrupt.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+static volatile sig_atomic_t caught;
+
+static void note(int number)
+{
+    caught = number;
+}
+
+void interrupt_catch(void)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction action, old;
+
+    memset(&action, 0, sizeof(action));
+    action.sa_handler = note;
+    action.sa_flags = SA_RESTART; /* system calls of the library need not know */
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        /* What nohup or a script's background job ignores stays ignored. */
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+            continue;
+        sigaction(signals[i], &action, NULL);
+    }
+}
+
+int interrupt_pending(void)
+{
+    return (int)caught;
+}
+
+void interrupt_die(void)
+{
+    int number = (int)caught;
+
+    if (number == 0)
+        return;
+    signal(number, SIG_DFL);
+    raise(number);
+    exit(128 + number); /* the signal is blocked */
+}

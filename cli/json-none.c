@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * Stands for json.c, info-json.c and chain-json.c in a build without json-c. Only the first
+ * function is ever called: options.c refuses --output=json.
+ */
+#include <assert.h>
+#include <stddef.h>
+
+#include "chain.h"
+#include "info.h"
+#include "json.h"
+
+bool json_supported(void)
+{
+    return false;
+}
+
+struct json_object *json_new_array(void)
+{
+    assert(!"built without JSON");
+    return NULL;
+}
+
+void json_append(struct json_object *array, struct json_object *value)
+{
+    (void)array;
+    (void)value;
+    assert(!"built without JSON");
+}
+
+struct json_object *json_first(struct json_object *array)
+{
+    return array;
+}
+
+void json_print(struct json_object *value)
+{
+    (void)value;
+    assert(!"built without JSON");
+}
+
+void json_free(struct json_object *value)
+{
+    (void)value;
+}
+
+struct json_object *info_to_json(const struct info_facts *facts)
+{
+    (void)facts;
+    assert(!"built without JSON");
+    return NULL;
+}
+
+struct json_object *chain_to_json(struct vhdx *v, const char *path)
+{
+    (void)v;
+    (void)path;
+    assert(!"built without JSON");
+    return NULL;
+}
