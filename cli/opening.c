@@ -8,6 +8,8 @@
  */
 #include "opening.h"
 
+#include <string.h>
+
 #include "report.h"
 #include "scope.h"
 
@@ -35,8 +37,9 @@ bool image_link(struct vhdx *v, uint32_t depth, struct vhdx_link *ret)
     return true;
 }
 
-/* Lists what was tried for the parent that ends the chain. */
-static void report_steps(const char *path, const struct common_options *common)
+/* Lists what was tried for the parent that ends the chain, unless the message had room for all. */
+static void report_steps(const char *path, const struct common_options *common,
+                         const char *message)
 {
     SCOPED_IMAGE struct vhdx *v = NULL;
     struct vhdx_link link;
@@ -44,7 +47,8 @@ static void report_steps(const char *path, const struct common_options *common)
     if (open_with(path, VHDX_OPEN_PARTIAL_CHAIN, common, &v, NULL) < 0)
         return;
     for (uint32_t depth = 1; image_link(v, depth, &link); depth++) {
-        if (link.status == VHDX_LINK_OK)
+        if (link.status == VHDX_LINK_OK || link.steps_count == 0 ||
+            strstr(message, link.steps[link.steps_count - 1]))
             continue;
         for (size_t i = 0; i < link.steps_count; i++)
             report("tried: %s", link.steps[i]);
@@ -60,7 +64,7 @@ struct vhdx *image_open(const char *path, uint32_t flags, const struct common_op
         return v;
     report_error(&err);
     if (err.code == VHDX_E_PARENT_MISSING || err.code == VHDX_E_PARENT_MISMATCH)
-        report_steps(path, common);
+        report_steps(path, common, err.message);
     report_error_hint(&err);
     return NULL;
 }

@@ -216,7 +216,8 @@ struct vhdx_extent {
 /*
  * Calls fn for each extent of [offset, offset + len) in order, without gaps, neighbours of one kind
  * joined where they lie together in one file. A non-zero return of fn ends the walk and becomes the
- * return value. Reads the block allocation table and the sector bitmaps, never the payload.
+ * return value. fn may call vhdx_pread. Reads the block allocation table and the sector bitmaps,
+ * never the payload.
  */
 VHDX_PUBLIC int vhdx_extents(struct vhdx *v, uint64_t offset, uint64_t len,
                              int (*fn)(const struct vhdx_extent *extent, void *opaque),

@@ -172,10 +172,11 @@ int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_opti
     struct vhdx_io own = { 0 };
     struct image *img;
 
-    if (!io || !ret || io->struct_size < offsetof(struct vhdx_io, size) + sizeof io->size)
-        return fail_argument(err, "vhdx_open_io without a file or a result");
+    if (!io || io->struct_size < offsetof(struct vhdx_io, size) + sizeof io->size)
+        return fail_argument(err, "vhdx_open_io without a file");
     memcpy(&own, io, io->struct_size < sizeof own ? io->struct_size : sizeof own);
-    int r = own.pread && own.size ? take_open_arguments(flags, opts, &options, err)
+    int r = !ret ? fail_argument(err, "vhdx_open_io without a result")
+                 : own.pread && own.size ? take_open_arguments(flags, opts, &options, err)
                                   : fail_argument(err, "a file without pread or size");
     if (r < 0) {
         io_close(&own);

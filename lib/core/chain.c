@@ -93,7 +93,8 @@ static int add_parent(struct chain *c, uint32_t flags, const struct vhdx_open_op
 /* Keeps an error as the state of the chain's last link. */
 static void set_problem(struct chain_link *link, const struct vhdx_error *problem)
 {
-    link->problem = strdup(problem->message);
+    if (!link->problem)
+        link->problem = strdup(problem->message);
     if (problem->code == VHDX_E_PARENT_MISSING)
         link->status = VHDX_LINK_MISSING;
     else if (problem->code == VHDX_E_PARENT_MISMATCH)

@@ -123,18 +123,25 @@ static int read_headers(struct image *img, struct vhdx_error *err)
 
 /* ---- Opening -------------------------------------------------------------------------------- */
 
-static int read_beginning(struct image *img, struct vhdx_error *err)
+static int read_size(struct image *img, struct vhdx_error *err)
 {
     int r = io_size(&img->io, &img->file_size, err);
 
-    if (r == 0)
-        r = read_ident(img, err);
+    img->size = img->file_size;
     if (r == 0 && img->file_size > LIMIT_FILE_SIZE)
         r = fail(err, VHDX_E_LIMIT, VHDX_OFFSET_NONE,
                  "file is %" PRIu64 " bytes long, must be at most 256 TiB", img->file_size);
+    return r;
+}
+
+static int read_beginning(struct image *img, struct vhdx_error *err)
+{
+    int r = read_size(img, err);
+
+    if (r == 0)
+        r = read_ident(img, err);
     if (r == 0)
         r = read_headers(img, err);
-    img->size = img->file_size;
     return r;
 }
 
@@ -149,7 +156,7 @@ int image_open_io(const struct vhdx_io *io, struct image **ret, struct vhdx_erro
     }
     img->io = *io;
     img->has_id = file_get_id(io, &img->id);
-    pthread_mutex_init(&img->verify_lock, NULL);
+    pthread_mutex_init(&img->claim_lock, NULL);
     int r = read_beginning(img, err);
     if (r < 0) {
         image_close(img);
@@ -189,11 +196,9 @@ int image_lock(struct image *img, struct vhdx_error *err)
     if (r == 0 && !supported)
         NOTE(img, "the file system has no locks: nothing keeps a writer away");
     if (r == 0)
-        r = io_size(&img->io, &img->file_size, err);
-    if (r == 0) {
-        img->size = img->file_size;
+        r = read_size(img, err);
+    if (r == 0)
         r = read_headers(img, err);
-    }
     return r;
 }
 
@@ -210,13 +215,13 @@ void image_close(struct image *img)
     pages_end(&img->bat);
     pages_end(&img->bitmaps);
     space_end(&img->space);
-    free(img->bat_verified);
+    free(img->bat_claimed);
     lines_end(&img->notes);
     overlay_free(img->overlay);
     free(img->regions);
     free(img->creator);
     free(img->path);
-    pthread_mutex_destroy(&img->verify_lock);
+    pthread_mutex_destroy(&img->claim_lock);
     io_close(&img->io);
     free(img);
 }
@@ -272,17 +277,27 @@ static int replay_log(struct image *img, struct vhdx_error *err)
     log_ring_end(&ring);
     if (img->overlay)
         img->size = overlay_size(img->overlay);
-    if (r == 0 && img->size > LIMIT_FILE_SIZE)
-        r = fail(err, VHDX_E_LIMIT, VHDX_OFFSET_NONE, "log: file would grow beyond 256 TiB");
     return r;
 }
 
-/* Header fields that may differ between valid copies only after an interrupted update. */
+/* One copy stands in for the other. */
 static void note_headers(struct image *img)
 {
     for (int i = 0; i < 2; i++)
         if (img->headers[i].problem)
             NOTE(img, "%s (header %d is used)", img->headers[i].problem, 2 - i);
+}
+
+static bool same_regions(const struct region_table *a, const struct region_table *b)
+{
+    bool same = a->count == b->count;
+
+    for (uint32_t i = 0; same && i < a->count; i++) {
+        const struct region *x = &a->regions[i], *y = &b->regions[i];
+        same = guid_equal(&x->guid, &y->guid) && x->offset == y->offset &&
+               x->length == y->length && x->required == y->required;
+    }
+    return same;
 }
 
 static int read_region_tables(struct image *img, struct vhdx_error *err)
@@ -316,6 +331,9 @@ static int read_region_tables(struct image *img, struct vhdx_error *err)
     for (int i = 0; i < 2; i++)
         if (img->region_tables[i].problem)
             NOTE(img, "%s (region table %d is used)", img->region_tables[i].problem, 2 - i);
+    if (img->region_tables[0].valid && img->region_tables[1].valid &&
+        !same_regions(img->regions, other))
+        NOTE(img, "the two region tables differ (region table 1 is used)");
     return 0;
 }
 
@@ -327,9 +345,7 @@ static int claim_regions(struct image *img, struct vhdx_error *err)
     if (r < 0)
         return r;
     space_claim(&img->space, 0, HEADER_SECTION_SIZE);
-    if (!space_claim(&img->space, img->header.log_offset, img->header.log_length))
-        return fail(err, VHDX_E_CORRUPT, img->header.log_offset,
-                    "log: overlaps the header section");
+    space_claim(&img->space, img->header.log_offset, img->header.log_length);
     for (uint32_t i = 0; i < img->regions->count; i++) {
         const struct region *g = &img->regions->regions[i];
         if (ranges_overlap(g->offset, g->length, img->header.log_offset, img->header.log_length))
@@ -493,8 +509,8 @@ static int prepare_tables(struct image *img, struct vhdx_error *err)
         return fail(err, VHDX_E_TRUNCATED, bat->offset,
                     "BAT region: file is %" PRIu64 " bytes long, must reach to %" PRIu64,
                     img->size, bat->offset + bytes);
-    img->bat_verified = calloc(page_count / 64 + 1, sizeof *img->bat_verified);
-    if (!img->bat_verified)
+    img->bat_claimed = calloc(page_count / 64 + 1, sizeof *img->bat_claimed);
+    if (!img->bat_claimed)
         return fail_nomem(err);
     int r = pages_init(&img->bat, page_count, err);
     if (r == 0 && g->has_parent)

@@ -75,9 +75,9 @@ struct image {
     struct pages bat;     /* PAGE_SIZE of the BAT each */
     struct pages bitmaps; /* PAGE_SIZE of a sector bitmap each, chunk after chunk */
 
-    pthread_mutex_t verify_lock; /* guards the next two */
-    struct space space;          /* claimed by the log, the regions and the BAT pages verified */
-    uint64_t *bat_verified;      /* owned; bit i: BAT page i has been verified */
+    pthread_mutex_t claim_lock; /* guards the next two */
+    struct space space;          /* claimed by the log, the regions and the blocks */
+    uint64_t *bat_claimed;      /* owned; bit i: the blocks of BAT page i own their space */
 
     struct lines notes;
 };

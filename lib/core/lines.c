@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "util/text.h"
+
 void lines_add(struct lines *l, size_t limit, const char *fmt, ...)
 {
     char *text;
@@ -26,9 +28,7 @@ void lines_add(struct lines *l, size_t limit, const char *fmt, ...)
     va_end(args);
     if (r < 0)
         return;
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    text_clean(text);
     l->items[l->count++] = text;
 }
 

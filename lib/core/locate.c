@@ -79,27 +79,40 @@ static void reject_mismatch(struct search *s, struct image *img, uint32_t found_
     image_close(img);
 }
 
+static void note_unusable(struct search *s, const char *path, const char *label,
+                          const struct vhdx_error *problem)
+{
+    if (problem->sys_errno == ENOENT)
+        STEP(s, "%s: %s: no such file", label, path);
+    else
+        STEP(s, "%s: %s", label, problem->message);
+}
+
 /*
  * Tries the file at path. Returns 0 whether or not it is the parent (s->parent says), negative if
- * the search cannot go on. label says in the steps why it was tried.
+ * the search cannot go on. label says in the steps why it was tried. In a search by GUID nothing but
+ * its folder speaks for a file: one that is not the parent is passed over in silence.
  */
 static int try_path(struct search *s, const char *path, uint32_t found_by, const char *label,
                     struct vhdx_error *err)
 {
     struct vhdx_error problem;
     struct image *img;
+    bool by_guid = found_by == VHDX_FOUND_SEARCH_GUID;
 
     int r = image_open_path(path, &img, &problem);
     if (r == -VHDX_E_NOMEM)
         return fail_nomem(err);
     if (r < 0) {
-        if (problem.sys_errno == ENOENT)
-            STEP(s, "%s: %s: no such file", label, path);
-        else
-            STEP(s, "%s: %s", label, problem.message);
+        if (!by_guid)
+            note_unusable(s, path, label, &problem);
         return 0;
     }
     bool matches = locate_matches(s->child, img);
+    if (by_guid && !matches) {
+        image_close(img);
+        return 0;
+    }
     if (is_in_chain(s, img)) {
         image_close(img);
         if (matches)
@@ -114,27 +127,11 @@ static int try_path(struct search *s, const char *path, uint32_t found_by, const
         s->link->found_by = found_by;
     } else if (is_seen(s, img)) {
         image_close(img);
+        STEP(s, "%s: %s: is a file tried above", label, path);
     } else {
         reject_mismatch(s, img, found_by, label);
     }
     return 0;
-}
-
-/*
- * The same for a file that nothing but its folder speaks for: what is not an image, or not the
- * parent, is passed over in silence.
- */
-static int try_guid(struct search *s, const char *path, uint32_t found_by, const char *label,
-                    struct vhdx_error *err)
-{
-    struct image *img;
-
-    int r = image_open_path(path, &img, NULL);
-    if (r < 0)
-        return r == -VHDX_E_NOMEM ? fail_nomem(err) : 0;
-    bool matches = locate_matches(s->child, img);
-    image_close(img);
-    return matches ? try_path(s, path, found_by, label, err) : 0;
 }
 
 /* ---- Where to look -------------------------------------------------------------------------- */
@@ -177,9 +174,10 @@ static int try_relative(struct search *s, struct vhdx_error *err)
         STEP(s, "%s: the image has no folder", label);
     for (int i = 0; i < FOLDERS && s->folders[i] && r == 0 && !s->parent; i++) {
         const char *why;
-        CLEANUP_FREE char *path = winpath_from_folder(s->folders[i], value, &why);
+        size_t keep = 0;
+        CLEANUP_FREE char *path = winpath_from_folder(s->folders[i], value, &keep, &why);
         if (path)
-            r = try_any_case(s, path, strlen(s->folders[i]), VHDX_FOUND_RELATIVE_PATH, label, err);
+            r = try_any_case(s, path, keep, VHDX_FOUND_RELATIVE_PATH, label, err);
         else
             STEP(s, "%s: %s", label, why);
     }
@@ -192,17 +190,18 @@ static int try_mapped(struct search *s, const char *key, uint32_t found_by,
     const char *value = image_locator_value(s->child, key);
     char label[LABEL_SIZE];
     const char *why;
+    size_t keep = 0;
 
     if (!value)
         return 0;
     key_label(label, sizeof label, key, value);
     CLEANUP_FREE char *path =
-        winpath_map(value, s->opts->path_maps, s->opts->path_maps_count, &why);
+        winpath_map(value, s->opts->path_maps, s->opts->path_maps_count, &keep, &why);
     if (!path) {
         STEP(s, "%s: %s", label, why);
         return 0;
     }
-    return try_any_case(s, path, 0, found_by, label, err);
+    return try_any_case(s, path, keep, found_by, label, err);
 }
 
 static int try_volume(struct search *s, struct vhdx_error *err)
@@ -239,9 +238,10 @@ static bool is_own_name(const struct image *child, const char *folder, const cha
 }
 
 /* Tries the files of a folder: those with the parent's name, or all of them for their GUID. */
-static int try_folder(struct search *s, const char *folder, bool by_guid, uint32_t found_by,
-                      const char *label, struct vhdx_error *err)
+static int try_folder(struct search *s, const char *folder, uint32_t found_by, const char *label,
+                      struct vhdx_error *err)
 {
+    bool by_guid = found_by == VHDX_FOUND_SEARCH_GUID;
     DIR *dir = opendir(folder);
     struct dirent *entry;
     bool tried = false;
@@ -262,8 +262,6 @@ static int try_folder(struct search *s, const char *folder, bool by_guid, uint32
             continue;
         if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0)
             r = fail_nomem(err);
-        else if (by_guid)
-            r = try_guid(s, path, found_by, label, err);
         else
             r = try_path(s, path, found_by, label, err);
         tried = true;
@@ -280,8 +278,7 @@ static int try_own_folder(struct search *s, struct vhdx_error *err)
     int r = 0;
 
     for (int i = 0; i < FOLDERS && s->folders[i] && r == 0 && !s->parent; i++)
-        r = try_folder(s, s->folders[i], false, VHDX_FOUND_OWN_FOLDER, "file name in own folder",
-                       err);
+        r = try_folder(s, s->folders[i], VHDX_FOUND_OWN_FOLDER, "file name in own folder", err);
     return r;
 }
 
@@ -290,10 +287,10 @@ static int try_search_dirs(struct search *s, struct vhdx_error *err)
     int r = 0;
 
     for (size_t i = 0; i < s->opts->search_dirs_count && r == 0 && !s->parent; i++)
-        r = try_folder(s, s->opts->search_dirs[i], false, VHDX_FOUND_SEARCH_NAME,
+        r = try_folder(s, s->opts->search_dirs[i], VHDX_FOUND_SEARCH_NAME,
                        "file name in search folder", err);
     for (size_t i = 0; i < s->opts->search_dirs_count && r == 0 && !s->parent; i++)
-        r = try_folder(s, s->opts->search_dirs[i], true, VHDX_FOUND_SEARCH_GUID,
+        r = try_folder(s, s->opts->search_dirs[i], VHDX_FOUND_SEARCH_GUID,
                        "GUID in search folder", err);
     return r;
 }
@@ -322,6 +319,8 @@ static void set_folders(struct search *s)
 static int fail_search(const struct search *s, struct vhdx_error *err)
 {
     bool mismatch = s->link->status == VHDX_LINK_MISMATCH;
+    const char *verdict =
+        mismatch ? "was not found, another image is in its place" : "is missing";
     const struct lines *steps = &s->link->steps;
     char tried[sizeof err->message] = "", text[GUID_TEXT_SIZE];
     size_t len = 0;
@@ -330,9 +329,10 @@ static int fail_search(const struct search *s, struct vhdx_error *err)
         len += (size_t)snprintf(tried + len, sizeof tried - len, "%s%s", i ? "; " : "",
                                 steps->items[i]);
     guid_format(&s->child->linkage[0], text);
+    if (asprintf(&s->link->problem, "parent {%s} %s", text, verdict) < 0)
+        return fail_nomem(err);
     return fail(err, mismatch ? VHDX_E_PARENT_MISMATCH : VHDX_E_PARENT_MISSING, VHDX_OFFSET_NONE,
-                "%s: parent {%s} %s; tried: %s", image_name(s->child), text,
-                mismatch ? "was not found, another image is in its place" : "is missing", tried);
+                "%s: parent {%s} %s; tried: %s", image_name(s->child), text, verdict, tried);
 }
 
 static int run_search(struct search *s, struct vhdx_error *err)
@@ -349,6 +349,7 @@ static int run_search(struct search *s, struct vhdx_error *err)
     if (!s->parent && s->mismatch) {
         s->parent = steal_ptr(s->mismatch);
         s->link->found_by = s->mismatch_found_by;
+        s->link->problem = strdup("data write GUID is not the parent's; accepted as asked");
     } else if (s->parent) {
         s->link->status = VHDX_LINK_OK;
     }

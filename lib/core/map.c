@@ -22,7 +22,7 @@ static enum map_kind kind_of_state(uint32_t state)
  * Lengthens what was found in a block over the blocks behind it that say the same; data must lie on
  * behind it in the file. A table that cannot be loaded ends it: the error is for who gets there.
  */
-static void extend(struct image *img, struct bat_window *window, uint64_t block, uint64_t entry,
+static void extend(struct image *img, struct table_window *window, uint64_t block, uint64_t entry,
                    uint64_t end, struct map_level *level)
 {
     const struct geometry *g = &img->geometry;
@@ -44,7 +44,7 @@ static void extend(struct image *img, struct bat_window *window, uint64_t block,
 }
 
 /* A partially present block: the sector bitmap decides, sector by sector. */
-static int look_up_partial(struct image *img, struct bat_window *window, uint64_t block,
+static int look_up_partial(struct image *img, struct table_window *window, uint64_t block,
                            uint64_t entry, uint64_t position, uint64_t end,
                            struct map_level *ret, struct vhdx_error *err)
 {
@@ -56,13 +56,10 @@ static int look_up_partial(struct image *img, struct bat_window *window, uint64_
     uint64_t bitmap, run;
     bool present;
 
-    int r = table_bat_entry(img, window, bat_index_of_bitmap(g, block >> g->chunk_shift), &bitmap,
-                            err);
+    int r = table_bitmap_entry(img, window, block, &bitmap, err);
     if (r < 0)
         return r;
-    if (!bat_is_present(bitmap))
-        return table_fail_no_bitmap(img, block, err);
-    r = table_bitmap_run(img, bat_file_offset(bitmap), sector, max, &present, &run, err);
+    r = table_bitmap_run(img, window, bat_file_offset(bitmap), sector, max, &present, &run, err);
     if (r < 0)
         return r;
     ret->kind = present ? MAP_DATA : MAP_PARENT;
@@ -72,7 +69,7 @@ static int look_up_partial(struct image *img, struct bat_window *window, uint64_
 }
 
 /* What the image says of position; looks no further than end. */
-static int look_up(struct image *img, struct bat_window *window, uint64_t position, uint64_t end,
+static int look_up(struct image *img, struct table_window *window, uint64_t position, uint64_t end,
                    struct map_level *ret, struct vhdx_error *err)
 {
     const struct geometry *g = &img->geometry;
@@ -94,7 +91,7 @@ static int look_up(struct image *img, struct bat_window *window, uint64_t positi
 
 /* ---- The chain ------------------------------------------------------------------------------ */
 
-void map_begin(struct map_iter *it, const struct chain *chain, struct bat_window *windows,
+void map_begin(struct map_iter *it, const struct chain *chain, struct table_window *windows,
                uint64_t offset, uint64_t len)
 {
     it->chain = chain;
@@ -196,7 +193,7 @@ int map_walk(const struct chain *chain, uint64_t offset, uint64_t len,
              int (*fn)(const struct vhdx_extent *extent, void *opaque), void *opaque,
              struct vhdx_error *err)
 {
-    struct bat_window *windows = calloc(chain->count, sizeof *windows);
+    struct table_window *windows = calloc(chain->count, sizeof *windows);
     struct map_iter *it = malloc(sizeof *it);
     int r;
 
@@ -207,7 +204,7 @@ int map_walk(const struct chain *chain, uint64_t offset, uint64_t len,
         r = fail_nomem(err);
     }
     for (uint32_t i = 0; windows && i < chain->count; i++)
-        bat_window_end(&windows[i]);
+        table_window_end(&windows[i]);
     free(windows);
     free(it);
     return r;

@@ -33,7 +33,7 @@ struct map_level {
 struct map_iter {
     const struct chain *chain;
     uint64_t position, end; /* virtual offsets */
-    struct bat_window *windows; /* one per image, or NULL: through the page cache */
+    struct table_window *windows; /* one per image, or NULL: through the page cache */
     struct map_level levels[LIMIT_CHAIN_LENGTH];
 };
 
@@ -41,7 +41,7 @@ struct map_iter {
  * Begins a walk over [offset, offset + len) of the chain's disk, which must lie inside it. windows:
  * NULL, or an array of chain->count zeroed windows, for walks that touch the whole BAT.
  */
-void map_begin(struct map_iter *it, const struct chain *chain, struct bat_window *windows,
+void map_begin(struct map_iter *it, const struct chain *chain, struct table_window *windows,
                uint64_t offset, uint64_t len);
 
 /*

@@ -13,11 +13,13 @@
 
 #define ENTRIES_PER_PAGE (PAGE_SIZE / BAT_ENTRY_SIZE)
 #define SECTORS_PER_PAGE (PAGE_SIZE * 8)
+#define PAGES_PER_BITMAP (BITMAP_BLOCK_SIZE / PAGE_SIZE)
 
-void bat_window_end(struct bat_window *w)
+void table_window_end(struct table_window *w)
 {
-    free(w->bytes);
-    *w = (struct bat_window){ 0 };
+    free(w->bat);
+    free(w->bitmap);
+    *w = (struct table_window){ 0 };
 }
 
 static uint64_t entry_in(const uint8_t *page, uint64_t i)
@@ -63,20 +65,16 @@ static void release_blocks(struct image *img, uint64_t first, uint64_t count, co
     }
 }
 
-/* Every entry by itself, and that no block lies on another structure. A page that fails claims
-   nothing, so that it fails in the same way each time. */
-static int verify_entries(struct image *img, uint64_t page_index, const uint8_t *page,
-                          struct vhdx_error *err)
+/* Whether no block of the page lies on another structure. A page that fails claims nothing, so that
+   it fails in the same way each time. */
+static int claim_entries(struct image *img, uint64_t first, uint64_t count, uint64_t at,
+                         const uint8_t *page, struct vhdx_error *err)
 {
-    uint64_t first = page_index * ENTRIES_PER_PAGE;
-    uint64_t count = min_u64(ENTRIES_PER_PAGE, img->geometry.bat_entries - first);
-    uint64_t at = image_bat_region(img)->offset + first * BAT_ENTRY_SIZE;
-
-    for (uint64_t i = 0; i < count; i++, at += BAT_ENTRY_SIZE) {
+    for (uint64_t i = 0; i < count; i++) {
         uint64_t entry = entry_in(page, i);
-        int r = bat_entry_verify(&img->geometry, first + i, entry, at, err);
-        if (r == 0 && bat_is_present(entry))
-            r = claim_block(img, first + i, entry, at, err);
+        if (!bat_is_present(entry))
+            continue;
+        int r = claim_block(img, first + i, entry, at + i * BAT_ENTRY_SIZE, err);
         if (r < 0) {
             release_blocks(img, first, i, page);
             return r;
@@ -85,17 +83,29 @@ static int verify_entries(struct image *img, uint64_t page_index, const uint8_t 
     return 0;
 }
 
-/* Once per page: the blocks of a page that has been verified own their space already. */
+/*
+ * Every copy of a page that is read is verified, since the file may change underneath. The blocks of
+ * a page claim their space once.
+ */
 static int verify_page(struct image *img, uint64_t page_index, const uint8_t *page,
                        struct vhdx_error *err)
 {
-    uint64_t *word = &img->bat_verified[page_index / 64];
+    uint64_t first = page_index * ENTRIES_PER_PAGE;
+    uint64_t count = min_u64(ENTRIES_PER_PAGE, img->geometry.bat_entries - first);
+    uint64_t at = image_bat_region(img)->offset + first * BAT_ENTRY_SIZE;
+    uint64_t *word = &img->bat_claimed[page_index / 64];
     uint64_t bit = UINT64_C(1) << page_index % 64;
 
-    LOCK_FOR_SCOPE(&img->verify_lock);
+    for (uint64_t i = 0; i < count; i++) {
+        int r = bat_entry_verify(&img->geometry, first + i, entry_in(page, i),
+                                 at + i * BAT_ENTRY_SIZE, err);
+        if (r < 0)
+            return r;
+    }
+    LOCK_FOR_SCOPE(&img->claim_lock);
     if (*word & bit)
         return 0;
-    int r = verify_entries(img, page_index, page, err);
+    int r = claim_entries(img, first, count, at, page, err);
     if (r == 0)
         *word |= bit;
     return r;
@@ -130,47 +140,52 @@ static int load_bat_page(struct image *img, uint64_t page_index, const uint8_t *
     return r;
 }
 
-/* Moves the window so that it begins with the page. */
-static int fill_window(struct image *img, struct bat_window *w, uint64_t page_index,
-                       struct vhdx_error *err)
+static bool window_buffer(uint8_t **buf)
 {
-    uint64_t count = min_u64(BAT_WINDOW_SIZE / PAGE_SIZE, img->bat.count - page_index);
+    if (!*buf)
+        *buf = malloc(TABLE_WINDOW_SIZE);
+    return *buf != NULL;
+}
 
-    if (!w->bytes)
-        w->bytes = malloc(BAT_WINDOW_SIZE);
-    if (!w->bytes)
+/* Moves the window so that it begins with the page. */
+static int fill_bat_window(struct image *img, struct table_window *w, uint64_t page_index,
+                           struct vhdx_error *err)
+{
+    uint64_t count = min_u64(TABLE_WINDOW_SIZE / PAGE_SIZE, img->bat.count - page_index);
+
+    if (!window_buffer(&w->bat))
         return fail_nomem(err);
-    w->count = 0;
-    int r = read_bat(img, page_index, count, w->bytes, err);
+    w->bat_count = 0;
+    int r = read_bat(img, page_index, count, w->bat, err);
     if (r < 0)
         return r;
-    w->first = page_index;
-    w->count = count;
+    w->bat_first = page_index;
+    w->bat_count = count;
     return 0;
 }
 
-static int window_page(struct image *img, struct bat_window *w, uint64_t page_index,
-                       const uint8_t **ret_page, struct vhdx_error *err)
+static int window_bat_page(struct image *img, struct table_window *w, uint64_t page_index,
+                           const uint8_t **ret_page, struct vhdx_error *err)
 {
-    if (!w->page || w->page_index != page_index) {
-        w->page = NULL;
-        if (page_index < w->first || page_index - w->first >= w->count) {
-            int r = fill_window(img, w, page_index, err);
+    if (!w->bat_page || w->bat_page_index != page_index) {
+        w->bat_page = NULL;
+        if (page_index < w->bat_first || page_index - w->bat_first >= w->bat_count) {
+            int r = fill_bat_window(img, w, page_index, err);
             if (r < 0)
                 return r;
         }
-        const uint8_t *page = w->bytes + (page_index - w->first) * PAGE_SIZE;
+        const uint8_t *page = w->bat + (page_index - w->bat_first) * PAGE_SIZE;
         int r = verify_page(img, page_index, page, err);
         if (r < 0)
             return r;
-        w->page = page;
-        w->page_index = page_index;
+        w->bat_page = page;
+        w->bat_page_index = page_index;
     }
-    *ret_page = w->page;
+    *ret_page = w->bat_page;
     return 0;
 }
 
-int table_bat_entry(struct image *img, struct bat_window *window, uint64_t index,
+int table_bat_entry(struct image *img, struct table_window *window, uint64_t index,
                     uint64_t *ret_entry, struct vhdx_error *err)
 {
     uint64_t page_index = index / ENTRIES_PER_PAGE;
@@ -178,14 +193,14 @@ int table_bat_entry(struct image *img, struct bat_window *window, uint64_t index
 
     if (table_bat_entry_cached(img, index, ret_entry))
         return 0;
-    int r = window ? window_page(img, window, page_index, &page, err)
+    int r = window ? window_bat_page(img, window, page_index, &page, err)
                    : load_bat_page(img, page_index, &page, err);
     if (r == 0)
         *ret_entry = entry_in(page, index % ENTRIES_PER_PAGE);
     return r;
 }
 
-int table_fail_no_bitmap(const struct image *img, uint64_t block, struct vhdx_error *err)
+static int fail_no_bitmap(const struct image *img, uint64_t block, struct vhdx_error *err)
 {
     const struct geometry *g = &img->geometry;
     uint64_t index = bat_index_of_block(g, block);
@@ -196,6 +211,29 @@ int table_fail_no_bitmap(const struct image *img, uint64_t block, struct vhdx_er
                 block >> g->chunk_shift);
 }
 
+int table_bitmap_entry(struct image *img, struct table_window *window, uint64_t block,
+                       uint64_t *ret_entry, struct vhdx_error *err)
+{
+    uint64_t chunk = block >> img->geometry.chunk_shift, entry = 0;
+
+    if (window && window->has_bitmap_entry && window->chunk == chunk) {
+        *ret_entry = window->bitmap_entry;
+        return 0;
+    }
+    int r = table_bat_entry(img, window, bat_index_of_bitmap(&img->geometry, chunk), &entry, err);
+    if (r == 0 && !bat_is_present(entry))
+        r = fail_no_bitmap(img, block, err);
+    if (r < 0)
+        return r;
+    if (window) {
+        window->has_bitmap_entry = true;
+        window->chunk = chunk;
+        window->bitmap_entry = entry;
+    }
+    *ret_entry = entry;
+    return 0;
+}
+
 int table_verify_small(struct image *img, struct vhdx_error *err)
 {
     const struct geometry *g = &img->geometry;
@@ -203,39 +241,68 @@ int table_verify_small(struct image *img, struct vhdx_error *err)
     if (g->bat_entries * BAT_ENTRY_SIZE > LIMIT_BAT_VERIFIED_ON_OPEN)
         return 0;
     for (uint64_t i = 0; i < g->bat_entries; i++) {
-        uint64_t entry = 0, bitmap = 0, number;
+        uint64_t entry = 0, bitmap, number;
         int r = table_bat_entry(img, NULL, i, &entry, err);
+        if (r == 0 && bat_state(entry) == BLOCK_PARTIALLY_PRESENT &&
+            !bat_index_is_bitmap(g, i, &number))
+            r = table_bitmap_entry(img, NULL, number, &bitmap, err);
         if (r < 0)
             return r;
-        if (bat_state(entry) != BLOCK_PARTIALLY_PRESENT || bat_index_is_bitmap(g, i, &number))
-            continue;
-        r = table_bat_entry(img, NULL, bat_index_of_bitmap(g, number >> g->chunk_shift), &bitmap,
-                            err);
-        if (r < 0)
-            return r;
-        if (!bat_is_present(bitmap))
-            return table_fail_no_bitmap(img, number, err);
     }
     return 0;
 }
 
 /* ---- Sector bitmaps ------------------------------------------------------------------------- */
 
-static int bitmap_page(struct image *img, uint64_t bitmap_offset, uint64_t page_index,
-                       const uint8_t **ret_page, struct vhdx_error *err)
+/* Pages of a bitmap block, by their index among the bitmap pages of the image. */
+static int read_bitmap(const struct image *img, uint64_t bitmap_offset, uint64_t page_index,
+                       uint64_t count, uint8_t *buf, struct vhdx_error *err)
+{
+    return image_pread(img, "sector bitmap block", buf, (size_t)(count * PAGE_SIZE),
+                       bitmap_offset + page_index % PAGES_PER_BITMAP * PAGE_SIZE, err);
+}
+
+static int load_bitmap_page(struct image *img, uint64_t bitmap_offset, uint64_t page_index,
+                            const uint8_t **ret_page, struct vhdx_error *err)
+{
+    CLEANUP_FREE struct page *page = malloc(sizeof *page);
+
+    if (!page)
+        return fail_nomem(err);
+    int r = read_bitmap(img, bitmap_offset, page_index, 1, page->bytes, err);
+    if (r == 0)
+        *ret_page = pages_install(&img->bitmaps, page_index, steal_ptr(page));
+    return r;
+}
+
+static int window_bitmap_page(const struct image *img, struct table_window *w,
+                              uint64_t bitmap_offset, uint64_t page_index,
+                              const uint8_t **ret_page, struct vhdx_error *err)
+{
+    if (page_index < w->bitmap_first || page_index - w->bitmap_first >= w->bitmap_count) {
+        uint64_t count = min_u64(TABLE_WINDOW_SIZE / PAGE_SIZE,
+                                 PAGES_PER_BITMAP - page_index % PAGES_PER_BITMAP);
+        if (!window_buffer(&w->bitmap))
+            return fail_nomem(err);
+        w->bitmap_count = 0;
+        int r = read_bitmap(img, bitmap_offset, page_index, count, w->bitmap, err);
+        if (r < 0)
+            return r;
+        w->bitmap_first = page_index;
+        w->bitmap_count = count;
+    }
+    *ret_page = w->bitmap + (page_index - w->bitmap_first) * PAGE_SIZE;
+    return 0;
+}
+
+static int bitmap_page(struct image *img, struct table_window *window, uint64_t bitmap_offset,
+                       uint64_t page_index, const uint8_t **ret_page, struct vhdx_error *err)
 {
     *ret_page = pages_get(&img->bitmaps, page_index);
     if (*ret_page)
         return 0;
-
-    CLEANUP_FREE struct page *page = malloc(sizeof *page);
-    if (!page)
-        return fail_nomem(err);
-    uint64_t at = bitmap_offset + page_index % (BITMAP_BLOCK_SIZE / PAGE_SIZE) * PAGE_SIZE;
-    int r = image_pread(img, "sector bitmap block", page->bytes, PAGE_SIZE, at, err);
-    if (r == 0)
-        *ret_page = pages_install(&img->bitmaps, page_index, steal_ptr(page));
-    return r;
+    return window ? window_bitmap_page(img, window, bitmap_offset, page_index, ret_page, err)
+                  : load_bitmap_page(img, bitmap_offset, page_index, ret_page, err);
 }
 
 /* How many bits from bit on, below end, equal the one at bit. Bit 0 is the lowest of byte 0. */
@@ -257,8 +324,9 @@ static uint64_t run_in_page(const uint8_t *page, uint64_t bit, uint64_t end)
     return min_u64(bit + (uint64_t)__builtin_ctzll(word), end) - start;
 }
 
-int table_bitmap_run(struct image *img, uint64_t bitmap_offset, uint64_t sector, uint64_t max,
-                     bool *ret_present, uint64_t *ret_run, struct vhdx_error *err)
+int table_bitmap_run(struct image *img, struct table_window *window, uint64_t bitmap_offset,
+                     uint64_t sector, uint64_t max, bool *ret_present, uint64_t *ret_run,
+                     struct vhdx_error *err)
 {
     uint64_t end = sector + max, run = 0;
     bool present = false;
@@ -268,7 +336,7 @@ int table_bitmap_run(struct image *img, uint64_t bitmap_offset, uint64_t sector,
         uint64_t bit = s % SECTORS_PER_PAGE;
         uint64_t page_end = min_u64(end - s + bit, SECTORS_PER_PAGE);
 
-        int r = bitmap_page(img, bitmap_offset, s / SECTORS_PER_PAGE, &page, err);
+        int r = bitmap_page(img, window, bitmap_offset, s / SECTORS_PER_PAGE, &page, err);
         if (r < 0)
             return r;
         bool value = page[bit / 8] >> bit % 8 & 1;

@@ -6,10 +6,8 @@
 #include "core/winpath.h"
 
 #include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
@@ -18,6 +16,20 @@
 static bool is_separator(char c)
 {
     return c == '\\' || c == '/';
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+/* ASCII only: what the locale thinks must not matter. */
+static bool same_text(const char *a, const char *b, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (lower(a[i]) != lower(b[i]) || a[i] == '\0')
+            return false;
+    return true;
 }
 
 const char *winpath_basename(const char *path)
@@ -32,7 +44,7 @@ const char *winpath_basename(const char *path)
 
 static bool has_drive(const char *path)
 {
-    return ((path[0] | 0x20) >= 'a' && (path[0] | 0x20) <= 'z') && path[1] == ':';
+    return lower(path[0]) >= 'a' && lower(path[0]) <= 'z' && path[1] == ':';
 }
 
 /* The next name of *path, which moves past it; its length is 0 at the end. */
@@ -50,35 +62,47 @@ static const char *next_name(const char **path, size_t *ret_len)
     return name;
 }
 
+static bool is_name(const char *name, size_t len, const char *what)
+{
+    return len == strlen(what) && memcmp(name, what, len) == 0;
+}
+
 /*
- * Joins folder and the names of a Windows path. "." is dropped. ".." is kept for the file system to
- * resolve, but counted: *ret_climbs says whether the names ever leave the folder.
+ * Joins folder and the names of a Windows path. ".." takes the name before it away; where none is
+ * left, it climbs out of the folder: *ret_climbs is set and it is kept.
  */
 static char *join(const char *folder, const char *path, bool *ret_climbs)
 {
     char *result = malloc(strlen(folder) + strlen(path) + 2);
     const char *name;
-    size_t len;
-    int depth = 0;
+    size_t len, names = 0; /* names that ".." can take away */
 
     *ret_climbs = false;
     if (!result)
         return NULL;
     char *end = stpcpy(result, folder);
     while ((name = next_name(&path, &len)), len > 0) {
-        if (len == 1 && name[0] == '.')
+        if (is_name(name, len, "."))
             continue;
-        depth += len == 2 && name[0] == '.' && name[1] == '.' ? -1 : 1;
-        *ret_climbs |= depth < 0;
-        if (end == result || end[-1] != '/')
-            *end++ = '/';
+        if (is_name(name, len, "..") && names > 0) {
+            while (*--end != '/')
+                ;
+            names--;
+            continue;
+        }
+        if (is_name(name, len, ".."))
+            *ret_climbs = true;
+        else
+            names++;
+        *end++ = '/';
         end = mempcpy(end, name, len);
     }
     *end = '\0';
     return result;
 }
 
-char *winpath_from_folder(const char *folder, const char *path, const char **ret_why)
+char *winpath_from_folder(const char *folder, const char *path, size_t *ret_keep,
+                          const char **ret_why)
 {
     bool climbs;
 
@@ -86,14 +110,17 @@ char *winpath_from_folder(const char *folder, const char *path, const char **ret
     if (has_drive(path) || is_separator(path[0]) || path[0] == '\0')
         return NULL;
     *ret_why = "out of memory";
+    *ret_keep = strlen(folder);
     return join(folder, path, &climbs);
 }
 
-/* Without a leading \\?\ (or the same with slashes). */
-static const char *skip_verbatim(const char *path)
+/* Behind the ways in which an absolute path can begin: \\?\UNC\, \\?\, \\. */
+static const char *skip_beginning(const char *path)
 {
     if (is_separator(path[0]) && is_separator(path[1]) && path[2] == '?' && is_separator(path[3]))
-        return path + 4;
+        path += same_text(path + 4, "UNC", 3) && is_separator(path[7]) ? 8 : 4;
+    while (is_separator(*path))
+        path++;
     return path;
 }
 
@@ -104,27 +131,26 @@ static size_t covered(const char *path, const char *prefix)
 
     while (len > 0 && is_separator(prefix[len - 1]))
         len--;
-    for (size_t i = 0; i < len; i++) {
-        bool same = is_separator(prefix[i]) ? is_separator(path[i])
-                                            : strncasecmp(&prefix[i], &path[i], 1) == 0;
-        if (path[i] == '\0' || !same)
+    for (size_t i = 0; i < len; i++)
+        if (!same_text(&prefix[i], &path[i], 1) &&
+            !(is_separator(prefix[i]) && is_separator(path[i])))
             return 0;
-    }
     return path[len] == '\0' || is_separator(path[len]) ? len : 0;
 }
 
 char *winpath_map(const char *path, const struct vhdx_path_map *maps, size_t count,
-                  const char **ret_why)
+                  size_t *ret_keep, const char **ret_why)
 {
-    const char *rest = skip_verbatim(path);
+    const char *rest = skip_beginning(path);
 
     for (size_t i = 0; i < count; i++) {
-        size_t len = covered(rest, skip_verbatim(maps[i].windows));
+        size_t len = covered(rest, skip_beginning(maps[i].windows));
         bool climbs;
         if (len == 0)
             continue;
         char *result = join(maps[i].local, rest + len, &climbs);
         *ret_why = climbs ? "it leads out of the mapped folder" : "out of memory";
+        *ret_keep = strlen(maps[i].local);
         if (!climbs)
             return result;
         free(result);
@@ -134,19 +160,16 @@ char *winpath_map(const char *path, const struct vhdx_path_map *maps, size_t cou
     return NULL;
 }
 
-/* The name in the folder that equals name without regard to case. To be freed. */
-static char *find_in_folder(const char *folder, const char *name)
+/* The name in the folder that equals name (len bytes) without regard to case. To be freed. */
+static char *find_in_folder(const char *folder, const char *name, size_t len)
 {
     DIR *dir = opendir(folder);
     struct dirent *entry;
     char *result = NULL;
 
-    for (int i = 0; dir && i < LIMIT_FOLDER_ENTRIES && (entry = readdir(dir)); i++) {
-        if (strcasecmp(entry->d_name, name) == 0) {
+    for (int i = 0; dir && !result && i < LIMIT_FOLDER_ENTRIES && (entry = readdir(dir)); i++)
+        if (strlen(entry->d_name) == len && same_text(entry->d_name, name, len))
             result = strdup(entry->d_name);
-            break;
-        }
-    }
     if (dir)
         closedir(dir);
     return result;
@@ -154,28 +177,32 @@ static char *find_in_folder(const char *folder, const char *name)
 
 char *winpath_find(const char *path, size_t keep)
 {
-    char *result = strdup(path);
+    char *result = malloc(strlen(path) + 3);
+    const char *rest = path + keep, *name;
+    size_t len;
 
-    if (!result || access(result, F_OK) == 0)
-        return result;
-    /* Each name in turn: cut the path behind it, see whether it is there, correct it, restore. */
-    for (char *name = result + keep, *end; *name; name = end) {
-        while (*name == '/')
-            name++;
-        end = name + strcspn(name, "/");
-        char cut = *end;
+    if (!result)
+        return NULL;
+    char *end = mempcpy(result, path, keep);
+    if (keep == 0)
+        end = stpcpy(result, path[0] == '/' ? "" : ".");
+    *end = '\0';
+    while ((name = next_name(&rest, &len)), len > 0) {
+        CLEANUP_FREE char *found = NULL;
+        size_t folder_len = (size_t)(end - result);
+        *end++ = '/';
+        end = mempcpy(end, name, len);
         *end = '\0';
-        if (access(result, F_OK) != 0) {
-            name[-1] = '\0';
-            CLEANUP_FREE char *found = find_in_folder(*result ? result : "/", name);
-            name[-1] = '/';
-            if (!found) {
-                free(result);
-                return NULL;
-            }
-            memcpy(name, found, strlen(found)); /* as long as name: ASCII case alone differs */
+        if (access(result, F_OK) == 0)
+            continue;
+        result[folder_len] = '\0';
+        found = find_in_folder(folder_len > 0 ? result : "/", name, len);
+        if (!found) {
+            free(result);
+            return NULL;
         }
-        *end = cut;
+        result[folder_len] = '/';
+        memcpy(result + folder_len + 1, found, len);
     }
     return result;
 }
@@ -188,7 +215,7 @@ static size_t stem_length(const char *name)
 
     for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
         size_t ending = strlen(endings[i]);
-        if (len > ending && strcasecmp(name + len - ending, endings[i]) == 0)
+        if (len > ending && same_text(name + len - ending, endings[i], ending))
             return len - ending;
     }
     return len;
@@ -198,5 +225,5 @@ bool winpath_same_image_name(const char *a, const char *b)
 {
     size_t len = stem_length(a);
 
-    return len == stem_length(b) && strncasecmp(a, b, len) == 0;
+    return len == stem_length(b) && same_text(a, b, len);
 }

@@ -60,7 +60,7 @@ static int bad_state(const struct geometry *g, uint64_t index, uint64_t entry, u
                     bat_state(entry));
     return fail(err, VHDX_E_CORRUPT, at, "BAT entry %" PRIu64 " (%s): state is %u, must be %s",
                 index, name, bat_state(entry),
-                is_bitmap ? "0 or 6" : g->has_parent ? "0 to 3, 6 or 7" : "0 to 3 or 6");
+                is_bitmap ? "0 or 6" : g->has_parent ? "0 to 3 or 5 to 7" : "0 to 3, 5 or 6");
 }
 
 int bat_entry_verify(const struct geometry *g, uint64_t index, uint64_t entry, uint64_t at,

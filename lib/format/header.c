@@ -10,18 +10,6 @@
 #include "util/crc32c.h"
 #include "util/limits.h"
 
-/* CRC-32C of a structure with its checksum field taken as zero. */
-static uint32_t header_checksum(const struct header_disk *d)
-{
-    static const uint8_t zero[4];
-    const uint8_t *p = (const uint8_t *)d;
-    size_t field = offsetof(struct header_disk, checksum);
-
-    uint32_t crc = crc32c(0, p, field);
-    crc = crc32c(crc, zero, sizeof zero);
-    return crc32c(crc, p + field + 4, sizeof *d - field - 4);
-}
-
 int header_decode(const struct header_disk *d, int copy, struct header *ret,
                   struct vhdx_error *err)
 {
@@ -31,7 +19,8 @@ int header_decode(const struct header_disk *d, int copy, struct header *ret,
     if (memcmp(d->signature, "head", 4) != 0)
         return fail(err, VHDX_E_CORRUPT, at, "header %d: signature is not \"head\"", n);
 
-    uint32_t checksum = header_checksum(d);
+    uint32_t checksum =
+        crc32c_without(d, sizeof *d, offsetof(struct header_disk, checksum));
     if (le32_get(d->checksum) != checksum)
         return fail(err, VHDX_E_CHECKSUM, at + offsetof(struct header_disk, checksum),
                     "header %d: checksum is %#010" PRIx32 ", must be %#010" PRIx32, n,

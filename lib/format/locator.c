@@ -50,9 +50,9 @@ static int verify_header(const struct locator_header_disk *d, uint32_t length, u
     return 0;
 }
 
-/* A key or a value: not empty, whole UTF-16 units, inside the item behind its header. */
-static int verify_text(const char *what, uint32_t index, uint32_t offset, uint32_t text_length,
-                       uint32_t length, uint64_t at, struct vhdx_error *err)
+/* A key or a value: not empty, whole UTF-16 units, inside the item, no NUL. */
+static int verify_text(const uint8_t *buf, const char *what, uint32_t index, uint32_t offset,
+                       uint32_t text_length, uint32_t length, uint64_t at, struct vhdx_error *err)
 {
     if (text_length == 0 || text_length % 2 != 0)
         return fail(err, VHDX_E_CORRUPT, at,
@@ -63,6 +63,11 @@ static int verify_text(const char *what, uint32_t index, uint32_t offset, uint32
                     "parent locator, entry %" PRIu32 ": %s offset %" PRIu32 " + length %" PRIu32
                     " must lie inside the item of %" PRIu32 " bytes", index, what, offset,
                     text_length, length);
+    for (uint32_t i = 0; i < text_length; i += 2)
+        if (buf[offset + i] == 0 && buf[offset + i + 1] == 0)
+            return fail(err, VHDX_E_CORRUPT, at,
+                        "parent locator, entry %" PRIu32 ": %s has a NUL at unit %" PRIu32
+                        ", must have none", index, what, i / 2);
     return 0;
 }
 
@@ -76,9 +81,9 @@ static int decode_pair(const uint8_t *buf, uint32_t length, uint64_t at, uint32_
     memcpy(&d, buf + entry_at, sizeof d);
     uint32_t key = le32_get(d.key_offset), value = le32_get(d.value_offset);
     uint16_t key_length = le16_get(d.key_length), value_length = le16_get(d.value_length);
-    int r = verify_text("key", index, key, key_length, length, at + entry_at, err);
+    int r = verify_text(buf, "key", index, key, key_length, length, at + entry_at, err);
     if (r == 0)
-        r = verify_text("value", index, value, value_length, length, at + entry_at, err);
+        r = verify_text(buf, "value", index, value, value_length, length, at + entry_at, err);
     if (r < 0)
         return r;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* Log entries; see logentry.h. File offsets in errors are relative to the start of the log. */
+/* Log entries; see logentry.h. */
 
 #include "format/logentry.h"
 
@@ -23,44 +23,40 @@ uint32_t log_descriptor_sectors(uint32_t descriptor_count)
 
 uint32_t log_header_checksum(const struct log_header_disk *d)
 {
-    static const uint8_t zero[4];
-    const uint8_t *p = (const uint8_t *)d;
-    size_t field = offsetof(struct log_header_disk, checksum);
-
-    uint32_t crc = crc32c(0, p, field);
-    crc = crc32c(crc, zero, sizeof zero);
-    return crc32c(crc, p + field + 4, sizeof *d - field - 4);
+    return crc32c_without(d, sizeof *d, offsetof(struct log_header_disk, checksum));
 }
 
-#define BAD(field, ...)                                                                            \
-    fail(err, VHDX_E_CORRUPT, offset + offsetof(struct log_header_disk, field), __VA_ARGS__)
+#define ENTRY "log entry at %#" PRIx32 ": "
+#define DESCRIPTOR "log entry at %#" PRIx32 ", descriptor %" PRIu32 ": "
 
-static int verify_lengths(const struct log_entry *e, uint32_t offset, uint32_t log_length,
-                          struct vhdx_error *err)
+static int verify_lengths(const struct log_entry *e, uint32_t log_length, struct vhdx_error *err)
 {
     if (e->length == 0 || !is_aligned(e->length, LOG_SECTOR_SIZE) || e->length > log_length)
-        return BAD(entry_length,
-                   "log entry at %#" PRIx32 ": entry length is %" PRIu32 ", must be a multiple of "
-                   "4 KiB and at most the log's %" PRIu32, offset, e->length, log_length);
+        return fail(err, VHDX_E_CORRUPT, e->at + offsetof(struct log_header_disk, entry_length),
+                    ENTRY "entry length is %" PRIu32 ", must be a multiple of 4 KiB and at most "
+                    "the log's %" PRIu32, e->offset, e->length, log_length);
     if (!is_aligned(e->tail, LOG_SECTOR_SIZE) || e->tail >= log_length)
-        return BAD(tail, "log entry at %#" PRIx32 ": tail is %#" PRIx32 ", must be a multiple of "
-                   "4 KiB below the log's length %#" PRIx32, offset, e->tail, log_length);
+        return fail(err, VHDX_E_CORRUPT, e->at + offsetof(struct log_header_disk, tail),
+                    ENTRY "tail is %#" PRIx32 ", must be a multiple of 4 KiB below the log's "
+                    "length %#" PRIx32, e->offset, e->tail, log_length);
     /* Each descriptor takes 32 bytes, so this also bounds the count before it is used. */
     if (e->descriptor_count > e->length / sizeof(struct log_descriptor_disk) ||
         log_descriptor_sectors(e->descriptor_count) > e->length / LOG_SECTOR_SIZE)
-        return BAD(descriptor_count,
-                   "log entry at %#" PRIx32 ": descriptor count is %" PRIu32
-                   ", must fit the entry's length %" PRIu32, offset, e->descriptor_count,
-                   e->length);
+        return fail(err, VHDX_E_CORRUPT,
+                    e->at + offsetof(struct log_header_disk, descriptor_count),
+                    ENTRY "descriptor count is %" PRIu32 ", must fit the entry's length %" PRIu32,
+                    e->offset, e->descriptor_count, e->length);
     return 0;
 }
 
-int log_header_decode(const struct log_header_disk *d, uint32_t offset, uint32_t log_length,
-                      const struct guid *log_guid, struct log_entry *ret, struct vhdx_error *err)
+int log_header_decode(const struct log_header_disk *d, uint32_t offset, uint64_t log_offset,
+                      uint32_t log_length, const struct guid *log_guid, struct log_entry *ret,
+                      struct vhdx_error *err)
 {
     struct guid guid = guid_get(d->log_guid);
     struct log_entry e = {
         .offset = offset,
+        .at = log_offset + offset,
         .checksum = le32_get(d->checksum),
         .length = le32_get(d->entry_length),
         .tail = le32_get(d->tail),
@@ -72,25 +68,22 @@ int log_header_decode(const struct log_header_disk *d, uint32_t offset, uint32_t
     };
 
     if (memcmp(d->signature, "loge", 4) != 0)
-        return BAD(signature, "log entry at %#" PRIx32 ": signature is not \"loge\"", offset);
+        return fail(err, VHDX_E_CORRUPT, e.at, ENTRY "signature is not \"loge\"", offset);
     if (!guid_equal(&guid, log_guid))
-        return BAD(log_guid, "log entry at %#" PRIx32 ": log GUID is not the header's", offset);
+        return fail(err, VHDX_E_CORRUPT, e.at + offsetof(struct log_header_disk, log_guid),
+                    ENTRY "log GUID is not the header's", offset);
     if (e.sequence_number == 0)
-        return BAD(sequence_number, "log entry at %#" PRIx32 ": sequence number is 0, must be "
-                   "above 0", offset);
-    int r = verify_lengths(&e, offset, log_length, err);
+        return fail(err, VHDX_E_CORRUPT, e.at + offsetof(struct log_header_disk, sequence_number),
+                    ENTRY "sequence number is 0, must be above 0", offset);
+    int r = verify_lengths(&e, log_length, err);
     if (r == 0)
         *ret = e;
     return r;
 }
 
-#undef BAD
-
-#define BAD(field, ...)                                                                            \
-    fail(err, VHDX_E_CORRUPT, e->offset + offsetof(struct log_descriptor_disk, field), __VA_ARGS__)
-
 int log_descriptor_decode(const struct log_descriptor_disk *d, const struct log_entry *e,
-                          struct log_descriptor *ret, struct vhdx_error *err)
+                          uint32_t index, uint64_t at, struct log_descriptor *ret,
+                          struct vhdx_error *err)
 {
     struct log_descriptor x = {
         .is_zero = memcmp(d->signature, "zero", 4) == 0,
@@ -98,74 +91,82 @@ int log_descriptor_decode(const struct log_descriptor_disk *d, const struct log_
         .length = LOG_SECTOR_SIZE,
         .leading_bytes = d->leading_bytes,
         .trailing_bytes = d->trailing_bytes,
+        .index = index,
+        .at = at,
     };
 
-    if (!x.is_zero && memcmp(d->signature, "desc", 4) != 0)
-        return BAD(signature, "log entry at %#" PRIx32 ": descriptor signature is neither "
-                   "\"desc\" nor \"zero\"", e->offset);
-    if (le64_get(d->sequence_number) != e->sequence_number)
-        return BAD(sequence_number, "log entry at %#" PRIx32 ": descriptor sequence number is %"
-                   PRIu64 ", must be the entry's %" PRIu64, e->offset,
-                   le64_get(d->sequence_number), e->sequence_number);
-    if (!is_aligned(x.file_offset, LOG_SECTOR_SIZE))
-        return BAD(file_offset, "log entry at %#" PRIx32 ": descriptor file offset is %#" PRIx64
-                   ", must be a multiple of 4 KiB", e->offset, x.file_offset);
-    if (x.is_zero) {
+    if (x.is_zero)
         x.length = le64_get(d->leading_bytes);
-        if (!is_aligned(x.length, LOG_SECTOR_SIZE))
-            return BAD(leading_bytes, "log entry at %#" PRIx32 ": zero length is %#" PRIx64
-                       ", must be a multiple of 4 KiB", e->offset, x.length);
-    }
+    if (!x.is_zero && memcmp(d->signature, "desc", 4) != 0)
+        return fail(err, VHDX_E_CORRUPT, at,
+                    DESCRIPTOR "signature is neither \"desc\" nor \"zero\"", e->offset, index);
+    if (le64_get(d->sequence_number) != e->sequence_number)
+        return fail(err, VHDX_E_CORRUPT,
+                    at + offsetof(struct log_descriptor_disk, sequence_number),
+                    DESCRIPTOR "sequence number is %" PRIu64 ", must be the entry's %" PRIu64,
+                    e->offset, index, le64_get(d->sequence_number), e->sequence_number);
+    if (!is_aligned(x.file_offset, LOG_SECTOR_SIZE))
+        return fail(err, VHDX_E_CORRUPT, at + offsetof(struct log_descriptor_disk, file_offset),
+                    DESCRIPTOR "file offset is %#" PRIx64 ", must be a multiple of 4 KiB",
+                    e->offset, index, x.file_offset);
+    if (!is_aligned(x.length, LOG_SECTOR_SIZE))
+        return fail(err, VHDX_E_CORRUPT, at + offsetof(struct log_descriptor_disk, leading_bytes),
+                    DESCRIPTOR "zero length is %#" PRIx64 ", must be a multiple of 4 KiB",
+                    e->offset, index, x.length);
     *ret = x;
     return 0;
 }
 
-int log_data_verify(const struct log_data_disk *d, const struct log_entry *e,
+int log_data_verify(const struct log_data_disk *d, const struct log_entry *e, uint64_t at,
                     struct vhdx_error *err)
 {
     uint64_t sequence_number =
         (uint64_t)le32_get(d->sequence_high) << 32 | le32_get(d->sequence_low);
 
     if (memcmp(d->signature, "data", 4) != 0)
-        return fail(err, VHDX_E_CORRUPT, e->offset,
-                    "log entry at %#" PRIx32 ": data sector signature is not \"data\"", e->offset);
+        return fail(err, VHDX_E_CORRUPT, at, ENTRY "data sector signature is not \"data\"",
+                    e->offset);
     if (sequence_number != e->sequence_number)
-        return fail(err, VHDX_E_CORRUPT, e->offset,
-                    "log entry at %#" PRIx32 ": data sector sequence number is %" PRIu64
-                    ", must be the entry's %" PRIu64, e->offset, sequence_number,
-                    e->sequence_number);
+        return fail(err, VHDX_E_CORRUPT, at,
+                    ENTRY "data sector sequence number is %" PRIu64 ", must be the entry's %"
+                    PRIu64, e->offset, sequence_number, e->sequence_number);
     return 0;
 }
 
 int log_entry_verify(const struct log_entry *e, struct vhdx_error *err)
 {
     if (e->reserved != 0)
-        return fail(err, VHDX_E_CORRUPT, e->offset + offsetof(struct log_header_disk, reserved),
-                    "log entry at %#" PRIx32 ": reserved field is %#" PRIx32 ", must be 0",
-                    e->offset, e->reserved);
+        return fail(err, VHDX_E_CORRUPT, e->at + offsetof(struct log_header_disk, reserved),
+                    ENTRY "reserved field is %#" PRIx32 ", must be 0", e->offset, e->reserved);
     if (e->last_file_offset > LIMIT_FILE_SIZE)
         return fail(err, VHDX_E_CORRUPT,
-                    e->offset + offsetof(struct log_header_disk, last_file_offset),
-                    "log entry at %#" PRIx32 ": last file offset is %#" PRIx64
-                    ", must be at most 256 TiB", e->offset, e->last_file_offset);
+                    e->at + offsetof(struct log_header_disk, last_file_offset),
+                    ENTRY "last file offset is %#" PRIx64 ", must be at most 256 TiB", e->offset,
+                    e->last_file_offset);
     return 0;
 }
 
 int log_descriptor_verify(const struct log_descriptor *d, const struct log_entry *e,
                           uint64_t log_offset, uint32_t log_length, struct vhdx_error *err)
 {
+    uint64_t offset_at = d->at + offsetof(struct log_descriptor_disk, file_offset);
+
     if (d->is_zero && le32_get(d->trailing_bytes) != 0)
-        return BAD(trailing_bytes, "log entry at %#" PRIx32 ": zero descriptor's reserved field "
-                   "is %#" PRIx32 ", must be 0", e->offset, le32_get(d->trailing_bytes));
+        return fail(err, VHDX_E_CORRUPT,
+                    d->at + offsetof(struct log_descriptor_disk, trailing_bytes),
+                    DESCRIPTOR "reserved field is %#" PRIx32 ", must be 0", e->offset, d->index,
+                    le32_get(d->trailing_bytes));
     if (d->file_offset < LOGGED_OFFSET_MIN)
-        return BAD(file_offset, "log entry at %#" PRIx32 ": descriptor file offset is %#" PRIx64
-                   ", must be at least 192 KiB", e->offset, d->file_offset);
+        return fail(err, VHDX_E_CORRUPT, offset_at,
+                    DESCRIPTOR "file offset is %#" PRIx64 ", must be at least 192 KiB", e->offset,
+                    d->index, d->file_offset);
     if (!range_fits(d->file_offset, d->length, LIMIT_FILE_SIZE))
-        return BAD(file_offset, "log entry at %#" PRIx32 ": descriptor file range %#" PRIx64
-                   " + %#" PRIx64 " must end below 256 TiB", e->offset, d->file_offset,
-                   d->length);
+        return fail(err, VHDX_E_CORRUPT, offset_at,
+                    DESCRIPTOR "file range %#" PRIx64 " + %#" PRIx64 " must end below 256 TiB",
+                    e->offset, d->index, d->file_offset, d->length);
     if (ranges_overlap(d->file_offset, d->length, log_offset, log_length))
-        return BAD(file_offset, "log entry at %#" PRIx32 ": descriptor file offset is %#" PRIx64
-                   ", must be outside the log itself", e->offset, d->file_offset);
+        return fail(err, VHDX_E_CORRUPT, offset_at,
+                    DESCRIPTOR "file offset is %#" PRIx64 ", must be outside the log itself",
+                    e->offset, d->index, d->file_offset);
     return 0;
 }

@@ -11,7 +11,8 @@
 #include "util/fail.h"
 
 struct log_entry {
-    uint32_t offset; /* of the entry in the log, bytes; set by the caller */
+    uint32_t offset; /* of the entry in the log, bytes */
+    uint64_t at;     /* of the entry in the file, bytes */
     uint32_t checksum;
     uint32_t length; /* bytes; LOG_SECTOR_SIZE * n */
     uint32_t tail;   /* offset in the log of the oldest entry of its sequence */
@@ -28,6 +29,8 @@ struct log_descriptor {
     uint64_t length;           /* bytes; LOG_SECTOR_SIZE for data */
     struct le64 leading_bytes; /* data only: the first 8 bytes of the sector */
     struct le32 trailing_bytes;
+    uint32_t index;            /* in its entry */
+    uint64_t at;               /* of the descriptor in the file */
 };
 
 /* Sectors at the start of an entry that hold its header and descriptors: 126 in the first, 128 in
@@ -39,18 +42,20 @@ uint32_t log_header_checksum(const struct log_header_disk *d);
 
 /*
  * Verifies and decodes an entry's header, the checksum aside. A failure means that no entry of this
- * log begins here, which is normal. offset: of the entry in the log, for messages. log_length and
+ * log begins here, which is normal. offset: of the entry in the log. log_offset, log_length and
  * log_guid are those of the file's header.
  */
-int log_header_decode(const struct log_header_disk *d, uint32_t offset, uint32_t log_length,
-                      const struct guid *log_guid, struct log_entry *ret, struct vhdx_error *err);
+int log_header_decode(const struct log_header_disk *d, uint32_t offset, uint64_t log_offset,
+                      uint32_t log_length, const struct guid *log_guid, struct log_entry *ret,
+                      struct vhdx_error *err);
 
-/* Verifies and decodes a descriptor of the entry e. */
+/* Verifies and decodes descriptor index of the entry e, which stands at file offset at. */
 int log_descriptor_decode(const struct log_descriptor_disk *d, const struct log_entry *e,
-                          struct log_descriptor *ret, struct vhdx_error *err);
+                          uint32_t index, uint64_t at, struct log_descriptor *ret,
+                          struct vhdx_error *err);
 
-/* Does this data sector belong to the entry e? */
-int log_data_verify(const struct log_data_disk *d, const struct log_entry *e,
+/* Does this data sector, which stands at file offset at, belong to the entry e? */
+int log_data_verify(const struct log_data_disk *d, const struct log_entry *e, uint64_t at,
                     struct vhdx_error *err);
 
 /*

@@ -21,16 +21,6 @@ const char *region_name(const struct region *r)
     return "unknown region";
 }
 
-static uint32_t table_checksum(const uint8_t *buf)
-{
-    static const uint8_t zero[4];
-    size_t field = offsetof(struct region_header_disk, checksum);
-
-    uint32_t crc = crc32c(0, buf, field);
-    crc = crc32c(crc, zero, sizeof zero);
-    return crc32c(crc, buf + field + 4, REGION_TABLE_SIZE - field - 4);
-}
-
 static int verify_table_header(const struct region_header_disk *d, const uint8_t *buf, int copy,
                                struct vhdx_error *err)
 {
@@ -40,7 +30,8 @@ static int verify_table_header(const struct region_header_disk *d, const uint8_t
     if (memcmp(d->signature, "regi", 4) != 0)
         return fail(err, VHDX_E_CORRUPT, at, "region table %d: signature is not \"regi\"", n);
 
-    uint32_t checksum = table_checksum(buf);
+    uint32_t checksum =
+        crc32c_without(buf, REGION_TABLE_SIZE, offsetof(struct region_header_disk, checksum));
     if (le32_get(d->checksum) != checksum)
         return fail(err, VHDX_E_CHECKSUM, at + offsetof(struct region_header_disk, checksum),
                     "region table %d: checksum is %#010" PRIx32 ", must be %#010" PRIx32, n,

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,6 +59,18 @@ static void file_close(void *opaque)
     free(f);
 }
 
+static int verify_kind(int fd, struct stat *ret, struct vhdx_error *err)
+{
+    if (fstat(fd, ret) < 0)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "reading the file's status");
+    if (S_ISDIR(ret->st_mode))
+        return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, "is a directory, must be a file");
+    if (!S_ISREG(ret->st_mode) && !S_ISBLK(ret->st_mode))
+        return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                    "is neither a regular file nor a block device");
+    return 0;
+}
+
 /* O_NOATIME is permitted to the file's owner only. */
 static int open_quietly(const char *path)
 {
@@ -69,20 +82,43 @@ static int open_quietly(const char *path)
     return fd;
 }
 
+/*
+ * Opens what the path names only after looking at it: opening alone can rewind a tape, start a
+ * watchdog or let the writer of a pipe run, and the path may come from an image.
+ */
+static int open_verified(const char *path, int *ret_fd, struct stat *ret_st,
+                         struct vhdx_error *err)
+{
+    char proc[32];
+    CLEANUP_CLOSE int place = open(path, O_PATH | O_CLOEXEC);
+
+    if (place < 0)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "opening");
+    int r = verify_kind(place, ret_st, err);
+    if (r < 0)
+        return r;
+    snprintf(proc, sizeof proc, "/proc/self/fd/%d", place);
+    CLEANUP_CLOSE int fd = open_quietly(proc);
+    if (fd < 0 && errno == ENOENT) /* no /proc here */
+        fd = open_quietly(path);
+    if (fd < 0)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "opening");
+    r = verify_kind(fd, ret_st, err);
+    if (r < 0)
+        return r;
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
 int file_open(const char *path, struct vhdx_io *ret, struct vhdx_error *err)
 {
     struct stat st;
-    CLEANUP_CLOSE int fd = open_quietly(path);
+    CLEANUP_CLOSE int fd = -1;
 
-    if (fd < 0)
-        return fail_errno(err, errno, VHDX_OFFSET_NONE, "opening");
-    if (fstat(fd, &st) < 0)
-        return fail_errno(err, errno, VHDX_OFFSET_NONE, "reading the file's status");
-    if (S_ISDIR(st.st_mode))
-        return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, "is a directory, must be a file");
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
-                    "is neither a regular file nor a block device");
+    int r = open_verified(path, &fd, &st, err);
+    if (r < 0)
+        return r;
 
     struct file *f = malloc(sizeof *f);
     if (!f)

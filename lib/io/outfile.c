@@ -24,6 +24,10 @@
 struct outfile {
     int fd;
     char *path;      /* final name, symbolic links resolved */
+    bool replaces;   /* something stands at path, whose mode and owner are kept */
+    mode_t mode;
+    uid_t owner;
+    gid_t group;
     char *temporary; /* name until then */
 };
 
@@ -48,23 +52,32 @@ static int verify_target(const char *path, const struct stat *st, bool replace,
     return 0;
 }
 
-/* The final name with symbolic links resolved, so that rename() replaces the target. */
-static int resolve_target(const char *path, bool replace, const struct file_id *forbidden,
-                          size_t forbidden_count, char **ret, struct vhdx_error *err)
+/* Finds the final name, with symbolic links resolved, so that rename() replaces the target. */
+static int resolve_target(struct outfile *o, const char *path, bool replace,
+                          const struct file_id *forbidden, size_t forbidden_count,
+                          struct vhdx_error *err)
 {
     struct stat st;
 
-    if (stat(path, &st) < 0) {
-        if (errno != ENOENT)
-            return fail_errno(err, errno, VHDX_OFFSET_NONE, "%s", path);
-        *ret = strdup(path);
-        return *ret ? 0 : fail_nomem(err);
+    int found = stat(path, &st);
+    if (found < 0 && errno != ENOENT)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "%s", path);
+    if (found < 0) {
+        if (lstat(path, &st) == 0)
+            return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                        "%s: output is a symbolic link to nothing", path);
+        o->path = strdup(path);
+        return o->path ? 0 : fail_nomem(err);
     }
     int r = verify_target(path, &st, replace, forbidden, forbidden_count, err);
     if (r < 0)
         return r;
-    *ret = realpath(path, NULL);
-    return *ret ? 0 : fail_errno(err, errno, VHDX_OFFSET_NONE, "%s", path);
+    o->replaces = true;
+    o->mode = st.st_mode & 07777;
+    o->owner = st.st_uid;
+    o->group = st.st_gid;
+    o->path = realpath(path, NULL);
+    return o->path ? 0 : fail_errno(err, errno, VHDX_OFFSET_NONE, "%s", path);
 }
 
 /* "DIR/.BASE.0123abcd.part" */
@@ -90,7 +103,8 @@ static int create_temporary(struct outfile *o, struct vhdx_error *err)
         int r = temporary_name(o->path, &o->temporary, err);
         if (r < 0)
             return r;
-        o->fd = open(o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        o->fd = open(o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+                     o->replaces ? 0600 : 0666);
         if (o->fd >= 0)
             return 0;
         int errnum = errno;
@@ -109,7 +123,7 @@ int outfile_open(const char *path, uint64_t size, bool replace, const struct fil
     if (!o)
         return fail_nomem(err);
     o->fd = -1;
-    int r = resolve_target(path, replace, forbidden, forbidden_count, &o->path, err);
+    int r = resolve_target(o, path, replace, forbidden, forbidden_count, err);
     if (r == 0)
         r = create_temporary(o, err);
     if (r == 0 && ftruncate(o->fd, (off_t)size) < 0)
@@ -150,13 +164,37 @@ static void sync_folder(char *path)
         (void)fsync(fd);
 }
 
+/* What replaces a file is as private as that was. Only root can give a file away. */
+static int keep_mode(const struct outfile *o)
+{
+    if (!o->replaces)
+        return 0;
+    if (fchown(o->fd, o->owner, o->group) < 0 && errno != EPERM)
+        return -1;
+    return fchmod(o->fd, o->mode);
+}
+
+/* A file that has appeared at the final name since the beginning is not overwritten, where the file
+   system can tell. */
+static int give_name(const struct outfile *o)
+{
+    if (!o->replaces) {
+        int r = renameat2(AT_FDCWD, o->temporary, AT_FDCWD, o->path, RENAME_NOREPLACE);
+        if (r == 0 || (errno != EINVAL && errno != ENOSYS))
+            return r;
+    }
+    return rename(o->temporary, o->path);
+}
+
 int outfile_commit(struct outfile *o, struct vhdx_error *err)
 {
     int r = 0;
 
-    if (fsync(o->fd) < 0)
+    if (keep_mode(o) < 0)
+        r = fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: setting the output's mode", o->path);
+    else if (fsync(o->fd) < 0)
         r = fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: making the output stable", o->path);
-    else if (rename(o->temporary, o->path) < 0)
+    else if (give_name(o) < 0)
         r = fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: giving the output its name", o->path);
     if (r == 0) {
         free(steal_ptr(o->temporary));

@@ -48,7 +48,7 @@ static int collect(const struct log_descriptor *d, uint32_t data_offset, void *o
     if (d->length == 0)
         return 0;
     if (c->count == LIMIT_LOG_DESCRIPTORS)
-        return fail(err, VHDX_E_LIMIT, VHDX_OFFSET_NONE,
+        return fail(err, VHDX_E_LIMIT, d->at,
                     "log: descriptor count of the active sequence must be at most %d",
                     (int)LIMIT_LOG_DESCRIPTORS);
     if (c->count == c->capacity) {
@@ -201,7 +201,8 @@ int overlay_build(struct log_ring *ring, const struct log_sequence *sequence, ui
     struct collector c = { .ring = ring };
 
     if (file_size < head->flushed_file_offset)
-        return fail(err, VHDX_E_TRUNCATED, VHDX_OFFSET_NONE,
+        return fail(err, VHDX_E_TRUNCATED,
+                    head->at + offsetof(struct log_header_disk, flushed_file_offset),
                     "log entry at %#" PRIx32 ": flushed file offset is %" PRIu64
                     ", but the file is only %" PRIu64 " bytes long: it has been truncated",
                     head->offset, head->flushed_file_offset, file_size);

@@ -24,6 +24,12 @@ int log_ring_init(struct log_ring *ring, const struct vhdx_io *io, uint64_t offs
 
 void log_ring_end(struct log_ring *ring);
 
+/* The file offset of an offset in the log that may lie past its end by less than its length. */
+static inline uint64_t log_ring_at(const struct log_ring *ring, uint32_t offset)
+{
+    return ring->offset + (offset < ring->length ? offset : offset - ring->length);
+}
+
 /* The sector at an offset in the log, which may lie past the end by less than the log's length:
    then it wraps round. *ret_sector is valid until the next call. */
 int log_ring_sector(struct log_ring *ring, uint32_t offset, const uint8_t **ret_sector,

@@ -21,7 +21,7 @@ struct scan {
     struct log_entry *found; /* every valid entry, in the order of its offset */
     uint32_t found_count, found_capacity;
     uint32_t *by_sector;     /* for each sector of the log: the entry that begins there */
-    uint64_t work_left;      /* bytes that may still be checksummed, then: entries walked */
+    uint64_t work_left;      /* bytes that may still be read, then: entries walked */
 };
 
 int log_entry_descriptors(struct log_ring *ring, const struct log_entry *e,
@@ -42,7 +42,7 @@ int log_entry_descriptors(struct log_ring *ring, const struct log_entry *e,
         if (r < 0)
             return r;
         memcpy(&disk, sector + position % LOG_SECTOR_SIZE, sizeof disk);
-        r = log_descriptor_decode(&disk, e, &d, err);
+        r = log_descriptor_decode(&disk, e, i, log_ring_at(ring, e->offset + position), &d, err);
         if (r == 0)
             r = fn(&d, (e->offset + data) % ring->length, opaque, err);
         if (r < 0)
@@ -83,17 +83,23 @@ static int verify_sectors(struct scan *s, const struct log_entry *e, uint32_t da
             continue;
         }
         if (i >= first_data && i - first_data < data_count) {
-            r = log_data_verify((const struct log_data_disk *)sector, e, err);
+            r = log_data_verify((const struct log_data_disk *)sector, e,
+                                log_ring_at(s->ring, e->offset + i * LOG_SECTOR_SIZE), err);
             if (r < 0)
                 return r;
         }
         crc = crc32c(crc, sector, LOG_SECTOR_SIZE);
     }
     if (crc != e->checksum)
-        return fail(err, VHDX_E_CHECKSUM, e->offset,
+        return fail(err, VHDX_E_CHECKSUM, e->at + offsetof(struct log_header_disk, checksum),
                     "log entry at %#" PRIx32 ": checksum is %#010" PRIx32 ", must be %#010" PRIx32,
                     e->offset, e->checksum, crc);
     return 0;
+}
+
+static bool crosses_window(const struct log_entry *e)
+{
+    return e->offset % LOG_WINDOW_SIZE + (uint64_t)e->length > LOG_WINDOW_SIZE;
 }
 
 /*
@@ -105,22 +111,24 @@ static int verify_entry(struct scan *s, uint32_t offset, const uint8_t *sector,
 {
     uint32_t data_count = 0;
 
-    int r = log_header_decode((const struct log_header_disk *)sector, offset, s->ring->length,
-                              s->log_guid, ret, err);
+    int r = log_header_decode((const struct log_header_disk *)sector, offset, s->ring->offset,
+                              s->ring->length, s->log_guid, ret, err);
     if (r < 0)
         return r;
-    if (ret->length > s->work_left)
-        return fail(err, VHDX_E_LIMIT, offset,
-                    "log: entries overlap each other: more than %d times the log's length to "
-                    "verify", LIMIT_LOG_SCAN_RATIO);
-    s->work_left -= ret->length;
+    /* An entry is read twice, and makes the window move there and back. */
+    uint64_t work = ret->length + 2 * LOG_WINDOW_SIZE * (crosses_window(ret) ? 1 : 0);
+    if (work > s->work_left)
+        return fail(err, VHDX_E_LIMIT, ret->at,
+                    "log: entries overlap each other: more than %" PRIu64 " bytes to verify",
+                    LIMIT_LOG_SCAN(s->ring->length));
+    s->work_left -= work;
 
     r = log_entry_descriptors(s->ring, ret, count_data, &data_count, err);
     if (r < 0)
         return r;
     if (log_descriptor_sectors(ret->descriptor_count) + (uint64_t)data_count >
         ret->length / LOG_SECTOR_SIZE)
-        return fail(err, VHDX_E_CORRUPT, offset,
+        return fail(err, VHDX_E_CORRUPT, ret->at + offsetof(struct log_header_disk, entry_length),
                     "log entry at %#" PRIx32 ": entry length is %" PRIu32 ", must hold %" PRIu32
                     " data sectors", offset, ret->length, data_count);
     return verify_sectors(s, ret, data_count, err);
@@ -143,6 +151,7 @@ static int add_found(struct scan *s, const struct log_entry *e, struct vhdx_erro
 
 static int find_entries(struct scan *s, bool *ret_all_zero, struct vhdx_error *err)
 {
+    struct vhdx_error problem; /* why there is no entry at a sector interests nobody */
     bool all_zero = true;
 
     for (uint32_t offset = 0; offset < s->ring->length; offset += LOG_SECTOR_SIZE) {
@@ -154,11 +163,16 @@ static int find_entries(struct scan *s, bool *ret_all_zero, struct vhdx_error *e
         if (r < 0)
             return r;
         all_zero = all_zero && is_zero(sector, LOG_SECTOR_SIZE);
-        r = verify_entry(s, offset, sector, &e, err);
+        if (memcmp(sector, "loge", 4) != 0)
+            continue;
+        r = verify_entry(s, offset, sector, &e, &problem);
         if (r == 0)
-            r = add_found(s, &e, err);
-        if (r < 0 && r != -VHDX_E_CORRUPT && r != -VHDX_E_CHECKSUM)
+            r = add_found(s, &e, &problem);
+        if (r < 0 && r != -VHDX_E_CORRUPT && r != -VHDX_E_CHECKSUM) {
+            if (err)
+                *err = problem;
             return r;
+        }
     }
     *ret_all_zero = all_zero;
     return 0;
@@ -259,11 +273,11 @@ int log_scan(struct log_ring *ring, const struct guid *log_guid, struct log_sequ
     uint32_t sectors = ring->length / LOG_SECTOR_SIZE;
     struct scan s = { .ring = ring, .log_guid = log_guid,
                       .by_sector = malloc(sectors * sizeof *s.by_sector),
-                      .work_left = (uint64_t)ring->length * LIMIT_LOG_SCAN_RATIO };
+                      .work_left = LIMIT_LOG_SCAN(ring->length) };
 
     int r = s.by_sector ? find_entries(&s, &sequence.log_is_zero, err) : fail_nomem(err);
     if (r == 0) {
-        s.work_left = (uint64_t)sectors * LIMIT_LOG_SCAN_RATIO;
+        s.work_left = LIMIT_LOG_SCAN(ring->length) / LOG_SECTOR_SIZE;
         r = choose_sequence(&s, &sequence, err);
     }
     free(s.found);

@@ -105,8 +105,11 @@ int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex
     CLEANUP_FREE uint8_t *zeros = calloc(1, ZEROS_SIZE);
     h.zeros = zeros;
     h.ctx = EVP_MD_CTX_new();
-    if (!h.zeros || !h.ctx || EVP_DigestInit_ex(h.ctx, md, NULL) != 1)
+    if (!h.zeros || !h.ctx)
         r = fail_nomem(err);
+    else if (EVP_DigestInit_ex(h.ctx, md, NULL) != 1)
+        r = fail(err, VHDX_E_UNSUPPORTED, VHDX_OFFSET_NONE, "hash: libcrypto refuses %s",
+                 EVP_MD_get0_name(md));
     if (r == 0)
         r = stream_disk(&v->chain, &opts->progress, hash_piece, &h, err);
     if (r == 0)

@@ -106,12 +106,12 @@ static void count_entry(const struct image *img, uint64_t index, uint64_t entry,
 int info_stats(struct vhdx *v, struct vhdx_stats *ret, struct vhdx_error *err)
 {
     struct image *img = v->chain.images[0];
-    struct bat_window window = { 0 };
-    struct vhdx_stats s = { .payload_blocks = img->geometry.payload_blocks,
-                            .required_file_size = img->header.log_offset +
-                                                  img->header.log_length };
+    struct table_window window = { 0 };
+    struct vhdx_stats s = { .payload_blocks = img->geometry.payload_blocks };
     int r = 0;
 
+    if (img->header.log_length > 0)
+        s.required_file_size = img->header.log_offset + img->header.log_length;
     for (uint32_t i = 0; i < img->regions->count; i++) {
         const struct region *g = &img->regions->regions[i];
         s.required_file_size = max_u64(s.required_file_size, g->offset + g->length);
@@ -122,7 +122,7 @@ int info_stats(struct vhdx *v, struct vhdx_stats *ret, struct vhdx_error *err)
         if (r == 0)
             count_entry(img, i, entry, &s);
     }
-    bat_window_end(&window);
+    table_window_end(&window);
     if (r < 0)
         fail_prefix(err, "%s: ", image_name(img));
     else

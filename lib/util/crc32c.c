@@ -54,3 +54,13 @@ uint32_t crc32c(uint32_t crc, const void *buf, size_t len)
 {
     return atomic_load_explicit(&chosen, memory_order_relaxed)(crc, buf, len);
 }
+
+uint32_t crc32c_without(const void *buf, size_t len, size_t field)
+{
+    static const unsigned char zero[4];
+    const unsigned char *p = buf;
+
+    uint32_t crc = crc32c(0, p, field);
+    crc = crc32c(crc, zero, sizeof zero);
+    return crc32c(crc, p + field + sizeof zero, len - field - sizeof zero);
+}

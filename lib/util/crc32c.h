@@ -23,6 +23,9 @@
  */
 uint32_t crc32c(uint32_t crc, const void *buf, size_t len);
 
+/* The checksum of a structure that holds its own: the four bytes at offset field count as zero. */
+uint32_t crc32c_without(const void *buf, size_t len, size_t field);
+
 typedef uint32_t crc32c_fn(uint32_t crc, const void *buf, size_t len);
 
 struct crc32c_variant {

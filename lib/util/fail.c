@@ -10,14 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Keeps the message one printable line, and whole UTF-8 characters where it had to be cut. */
-static void sanitise(char *s, size_t size)
-{
-    size_t len = strnlen(s, size);
+#include "util/text.h"
 
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
-            s[i] = '?';
+#define PREFIX_MAX 200 /* bytes of a prefix: a long path must not push the cause out */
+
+/* Where the text was cut, the last character may be a part of one. */
+static void drop_partial(char *s, size_t size)
+{
+    size_t len = strlen(s);
+
     if (len + 1 < size)
         return;
     while (len > 0 && ((unsigned char)s[len - 1] & 0xc0) == 0x80)
@@ -35,7 +36,8 @@ static void set(struct vhdx_error *err, int code, int errnum, uint64_t offset, c
     err->sys_errno = errnum;
     err->file_offset = offset;
     vsnprintf(err->message, sizeof err->message, fmt, args);
-    sanitise(err->message, sizeof err->message);
+    drop_partial(err->message, sizeof err->message);
+    text_clean(err->message);
 }
 
 int fail(struct vhdx_error *err, int code, uint64_t offset, const char *fmt, ...)
@@ -83,18 +85,28 @@ int fail_nomem(struct vhdx_error *err)
 
 void fail_prefix(struct vhdx_error *err, const char *fmt, ...)
 {
-    if (!err)
-        return;
-
-    char rest[sizeof err->message];
+    char prefix[4096], rest[sizeof err->message];
     va_list args;
 
+    if (!err)
+        return;
     memcpy(rest, err->message, sizeof rest);
     va_start(args, fmt);
-    vsnprintf(err->message, sizeof err->message, fmt, args);
+    vsnprintf(prefix, sizeof prefix, fmt, args);
     va_end(args);
-    size_t len = strlen(err->message);
-    memcpy(err->message + len, rest, sizeof rest - len);
+    text_clean(prefix);
+
+    size_t len = strlen(prefix);
+    const char *tail = prefix, *dots = "";
+    if (len > PREFIX_MAX) {
+        dots = "...";
+        tail = prefix + len - PREFIX_MAX;
+        while (((unsigned char)*tail & 0xc0) == 0x80)
+            tail++;
+    }
+    size_t used = (size_t)snprintf(err->message, sizeof err->message, "%s%.*s", dots, PREFIX_MAX,
+                                   tail);
+    memcpy(err->message + used, rest, sizeof rest - used);
     err->message[sizeof err->message - 1] = '\0';
-    sanitise(err->message, sizeof err->message);
+    drop_partial(err->message, sizeof err->message);
 }

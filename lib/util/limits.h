@@ -24,13 +24,14 @@
 /* Longest log: that of the Windows driver. Bounds the time to scan it. */
 #define LIMIT_LOG_LENGTH (1 * GIB)
 
-/* Bytes of log entries checksummed per byte of log while looking for the active sequence. Entries
-   do not overlap in a log that a program wrote, so each byte is read once; a crafted one could make
-   every sector begin an entry that reaches to the end. */
-#define LIMIT_LOG_SCAN_RATIO 8
+/* Bytes read while looking for the active sequence, for a log of this length. In a log that a
+   program wrote entries do not overlap, but for a few old headers whose bodies have been
+   overwritten; a crafted one could make every sector begin an entry that reaches to the end. */
+#define LIMIT_LOG_SCAN(length) (64 * MIB + 8 * (uint64_t)(length))
 
 /* Descriptors in an active sequence: what a full log of LIMIT_LOG_LENGTH can hold as data
-   descriptors, about. Bounds the memory of the overlay to 20 MiB. */
+   descriptors, about. Bounds the memory of the overlay to 24 MiB, and twice that while it is
+   built. */
 #define LIMIT_LOG_DESCRIPTORS (256 * KIB)
 
 /* Entries of a region table and of a metadata table: [MS-VHDX] 2.2.3.1, 2.6.1.1. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* UTF-16LE to UTF-8; see utf16.h. */
+/* UTF-16LE to UTF-8, and reading UTF-8; see utf16.h. */
 
 #include "util/utf16.h"
 
@@ -55,4 +55,34 @@ size_t utf16le_to_utf8(const uint8_t *src, size_t units, char *ret)
     }
     *p = '\0';
     return (size_t)(p - ret);
+}
+
+/* How many bytes follow the first of a character; -1 if none begins with it. */
+static int utf8_tail(unsigned char first)
+{
+    if (first < 0x80)
+        return 0;
+    if (first < 0xc2 || first > 0xf4)
+        return -1;
+    return first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+}
+
+uint32_t utf8_next(const char **p)
+{
+    static const uint32_t smallest[] = { 0, 0x80, 0x800, 0x10000 };
+    const unsigned char *s = (const unsigned char *)*p;
+    int tail = utf8_tail(s[0]);
+
+    if (tail < 0)
+        return UTF8_INVALID;
+    uint32_t c = tail == 0 ? s[0] : s[0] & (0x3fu >> tail);
+    for (int i = 1; i <= tail; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return UTF8_INVALID;
+        c = c << 6 | (s[i] & 0x3fu);
+    }
+    if (c < smallest[tail] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        return UTF8_INVALID;
+    *p += tail + 1;
+    return c;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* UTF-16LE, as VHDX stores text, to UTF-8. */
+/* UTF-16LE, as VHDX stores text, to UTF-8; and reading UTF-8. */
 #ifndef UTIL_UTF16_H
 #define UTIL_UTF16_H
 
@@ -17,5 +17,11 @@
  * surrogate becomes U+FFFD.
  */
 size_t utf16le_to_utf8(const uint8_t *src, size_t units, char *ret);
+
+#define UTF8_INVALID 0x110000u /* one past the last code point */
+
+/* The code point that begins at *p, which is not the end; moves *p past it. UTF8_INVALID, and *p
+   stays, where none does. */
+uint32_t utf8_next(const char **p);
 
 #endif
