@@ -26,18 +26,27 @@ static void extend(struct image *img, struct table_window *window, uint64_t bloc
                    uint64_t end, struct map_level *level)
 {
     const struct geometry *g = &img->geometry;
+    uint64_t step = level->kind == MAP_DATA ? UINT64_C(1) << g->block_shift : 0;
+    uint64_t last = (end - 1) >> g->block_shift;
     uint64_t next;
 
     while (level->until < end) {
         block++;
         if (table_bat_entry(img, window, bat_index_of_block(g, block), &next, NULL) < 0)
             return;
-        if (bat_state(next) == BLOCK_PARTIALLY_PRESENT ||
-            kind_of_state(bat_state(next)) != level->kind)
+        if (next == entry + step) { /* most blocks just go on, to the end of page or chunk */
+            uint64_t chunk_end = ((block >> g->chunk_shift) + 1) << g->chunk_shift;
+            uint64_t n = table_bat_run(img, window, bat_index_of_block(g, block),
+                                       min_u64(last + 1, chunk_end) - block, next, step);
+            n = max_u64(n, 1);
+            block += n - 1;
+            next += (n - 1) * step;
+        } else if (bat_state(next) == BLOCK_PARTIALLY_PRESENT ||
+                   kind_of_state(bat_state(next)) != level->kind ||
+                   (level->kind == MAP_DATA &&
+                    bat_file_offset(next) != bat_file_offset(entry) + step)) {
             return;
-        if (level->kind == MAP_DATA &&
-            bat_file_offset(next) != bat_file_offset(entry) + (UINT64_C(1) << g->block_shift))
-            return;
+        }
         entry = next;
         level->until = (block + 1) << g->block_shift;
     }

@@ -6,10 +6,40 @@
 #include "core/pages.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+
+/* Below this malloc() is cheaper than a mapping of its own. */
+#define MAPPING_MIN (64 * KIB)
+
+void *zeros_reserve(uint64_t bytes)
+{
+    void *zeros;
+
+    if (bytes > SIZE_MAX)
+        return NULL;
+    if (bytes < MAPPING_MIN)
+        return calloc(1, (size_t)bytes);
+    zeros = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return zeros == MAP_FAILED ? NULL : zeros;
+}
+
+void zeros_release(void *zeros, uint64_t bytes)
+{
+    if (bytes < MAPPING_MIN)
+        free(zeros);
+    else if (zeros)
+        munmap(zeros, (size_t)bytes);
+}
+
+static uint64_t directory_bytes(uint64_t count)
+{
+    return (count ? count : 1) * sizeof(struct page *);
+}
 
 int pages_init(struct pages *p, uint64_t count, struct vhdx_error *err)
 {
-    p->directory = calloc(count ? count : 1, sizeof *p->directory);
+    p->directory = zeros_reserve(directory_bytes(count));
     if (!p->directory)
         return fail_nomem(err);
     p->count = count;
@@ -22,7 +52,7 @@ void pages_end(struct pages *p)
         next = page->next;
         free(page);
     }
-    free(p->directory);
+    zeros_release(p->directory, directory_bytes(p->count));
     *p = (struct pages){ 0 };
 }
 

@@ -65,6 +65,21 @@ static void release_blocks(struct image *img, uint64_t first, uint64_t count, co
     }
 }
 
+/* How many payload blocks from entry i on, a present one, lie one behind the other in the file. */
+static uint64_t joined_blocks(const struct image *img, uint64_t first, uint64_t i, uint64_t count,
+                              const uint8_t *page)
+{
+    const struct geometry *g = &img->geometry;
+    uint64_t entry = entry_in(page, i), n = 1;
+
+    if (i + 1 == count || entry_in(page, i + 1) != entry + (n << g->block_shift))
+        return 1; /* without a division */
+    uint64_t end = min_u64(count, bat_next_bitmap_index(g, first + i) - first);
+    while (i + n < end && entry_in(page, i + n) == entry + (n << g->block_shift))
+        n++;
+    return n;
+}
+
 /* Whether no block of the page lies on another structure. A page that fails claims nothing, so that
    it fails in the same way each time. */
 static int claim_entries(struct image *img, uint64_t first, uint64_t count, uint64_t at,
@@ -74,11 +89,36 @@ static int claim_entries(struct image *img, uint64_t first, uint64_t count, uint
         uint64_t entry = entry_in(page, i);
         if (!bat_is_present(entry))
             continue;
+        uint64_t n = joined_blocks(img, first, i, count, page);
+        if (n > 1 && space_claim(&img->space, bat_file_offset(entry),
+                                 n << img->geometry.block_shift)) {
+            i += n - 1;
+            continue;
+        }
+        /* One of them may lie on something: block by block, to say which. */
         int r = claim_block(img, first + i, entry, at + i * BAT_ENTRY_SIZE, err);
         if (r < 0) {
             release_blocks(img, first, i, page);
             return r;
         }
+    }
+    return 0;
+}
+
+static int verify_entries(const struct image *img, uint64_t first, uint64_t count, uint64_t at,
+                          const uint8_t *page, struct vhdx_error *err)
+{
+    uint64_t bitmap = bat_next_bitmap_index(&img->geometry, first);
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t entry = entry_in(page, i);
+        if (first + i == bitmap)
+            bitmap = bat_next_bitmap_index(&img->geometry, bitmap + 1);
+        else if (bat_payload_entry_is_plain(entry))
+            continue;
+        int r = bat_entry_verify(&img->geometry, first + i, entry, at + i * BAT_ENTRY_SIZE, err);
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -96,16 +136,13 @@ static int verify_page(struct image *img, uint64_t page_index, const uint8_t *pa
     uint64_t *word = &img->bat_claimed[page_index / 64];
     uint64_t bit = UINT64_C(1) << page_index % 64;
 
-    for (uint64_t i = 0; i < count; i++) {
-        int r = bat_entry_verify(&img->geometry, first + i, entry_in(page, i),
-                                 at + i * BAT_ENTRY_SIZE, err);
-        if (r < 0)
-            return r;
-    }
+    int r = verify_entries(img, first, count, at, page, err);
+    if (r < 0)
+        return r;
     LOCK_FOR_SCOPE(&img->claim_lock);
     if (*word & bit)
         return 0;
-    int r = claim_entries(img, first, count, at, page, err);
+    r = claim_entries(img, first, count, at, page, err);
     if (r == 0)
         *word |= bit;
     return r;
@@ -185,19 +222,35 @@ static int window_bat_page(struct image *img, struct table_window *w, uint64_t p
     return 0;
 }
 
-int table_bat_entry(struct image *img, struct table_window *window, uint64_t index,
-                    uint64_t *ret_entry, struct vhdx_error *err)
+int table_bat_load(struct image *img, struct table_window *window, uint64_t index,
+                   uint64_t *ret_entry, struct vhdx_error *err)
 {
     uint64_t page_index = index / ENTRIES_PER_PAGE;
     const uint8_t *page = NULL;
 
-    if (table_bat_entry_cached(img, index, ret_entry))
-        return 0;
     int r = window ? window_bat_page(img, window, page_index, &page, err)
                    : load_bat_page(img, page_index, &page, err);
     if (r == 0)
         *ret_entry = entry_in(page, index % ENTRIES_PER_PAGE);
     return r;
+}
+
+uint64_t table_bat_run(const struct image *img, const struct table_window *window, uint64_t index,
+                       uint64_t max, uint64_t entry, uint64_t step)
+{
+    uint64_t page_index = index / ENTRIES_PER_PAGE, at = index % ENTRIES_PER_PAGE, n = 0;
+    const uint8_t *page = pages_get(&img->bat, page_index);
+
+    if (!page && window && window->bat_page && window->bat_page_index == page_index)
+        page = window->bat_page;
+    if (!page)
+        return 0;
+    const uint64_t *entries = (const uint64_t *)(const void *)page;
+    max = min_u64(max, ENTRIES_PER_PAGE - at);
+    while (n < max &&
+           le64toh(__atomic_load_n(&entries[at + n], __ATOMIC_RELAXED)) == entry + n * step)
+        n++;
+    return n;
 }
 
 static int fail_no_bitmap(const struct image *img, uint64_t block, struct vhdx_error *err)
@@ -211,16 +264,36 @@ static int fail_no_bitmap(const struct image *img, uint64_t block, struct vhdx_e
                 block >> g->chunk_shift);
 }
 
+/* An entry far ahead of a walk, read by itself so that the window stays where the walk is. */
+static int read_far_entry(struct image *img, uint64_t index, uint64_t *ret_entry,
+                          struct vhdx_error *err)
+{
+    CLEANUP_FREE uint8_t *page = malloc(PAGE_SIZE);
+
+    if (!page)
+        return fail_nomem(err);
+    int r = read_bat(img, index / ENTRIES_PER_PAGE, 1, page, err);
+    if (r == 0)
+        r = verify_page(img, index / ENTRIES_PER_PAGE, page, err);
+    if (r == 0)
+        *ret_entry = entry_in(page, index % ENTRIES_PER_PAGE);
+    return r;
+}
+
 int table_bitmap_entry(struct image *img, struct table_window *window, uint64_t block,
                        uint64_t *ret_entry, struct vhdx_error *err)
 {
     uint64_t chunk = block >> img->geometry.chunk_shift, entry = 0;
+    uint64_t index = bat_index_of_bitmap(&img->geometry, chunk);
 
     if (window && window->has_bitmap_entry && window->chunk == chunk) {
         *ret_entry = window->bitmap_entry;
         return 0;
     }
-    int r = table_bat_entry(img, window, bat_index_of_bitmap(&img->geometry, chunk), &entry, err);
+    bool is_far = window && index / ENTRIES_PER_PAGE - window->bat_first >= window->bat_count &&
+                  !table_bat_entry_cached(img, index, &entry);
+    int r = is_far ? read_far_entry(img, index, &entry, err)
+                   : table_bat_entry(img, window, index, &entry, err);
     if (r == 0 && !bat_is_present(entry))
         r = fail_no_bitmap(img, block, err);
     if (r < 0)

@@ -35,15 +35,7 @@ struct table_window {
 
 void table_window_end(struct table_window *w);
 
-/*
- * The BAT entry at index. window NULL: through the page cache. Otherwise a page that is not cached
- * is read into the window. VHDX_E_CORRUPT if the entry's page breaks a rule: a bad entry, or a
- * block that lies on another structure.
- */
-int table_bat_entry(struct image *img, struct table_window *window, uint64_t index,
-                    uint64_t *ret_entry, struct vhdx_error *err);
-
-/* The same for the reader's fast path: false when the page is not cached. */
+/* The BAT entry at index, if its page is cached: the reader's fast path. */
 static inline bool table_bat_entry_cached(const struct image *img, uint64_t index,
                                           uint64_t *ret_entry)
 {
@@ -56,6 +48,36 @@ static inline bool table_bat_entry_cached(const struct image *img, uint64_t inde
         le64toh(__atomic_load_n(&entries[index % (PAGE_SIZE / BAT_ENTRY_SIZE)], __ATOMIC_RELAXED));
     return true;
 }
+
+/* The slow half of table_bat_entry(): reads and verifies the page. */
+int table_bat_load(struct image *img, struct table_window *window, uint64_t index,
+                   uint64_t *ret_entry, struct vhdx_error *err);
+
+/*
+ * The BAT entry at index. window NULL: through the page cache. Otherwise a page that is not cached
+ * is read into the window. VHDX_E_CORRUPT if the entry's page breaks a rule: a bad entry, or a
+ * block that lies on another structure.
+ */
+static inline int table_bat_entry(struct image *img, struct table_window *window, uint64_t index,
+                                  uint64_t *ret_entry, struct vhdx_error *err)
+{
+    const uint64_t per_page = PAGE_SIZE / BAT_ENTRY_SIZE;
+
+    if (table_bat_entry_cached(img, index, ret_entry))
+        return 0;
+    if (!window || !window->bat_page || window->bat_page_index != index / per_page)
+        return table_bat_load(img, window, index, ret_entry, err);
+    const uint64_t *entries = (const uint64_t *)(const void *)window->bat_page;
+    *ret_entry = le64toh(entries[index % per_page]);
+    return 0;
+}
+
+/*
+ * How many entries from index on, at most max, are entry, entry + step, entry + 2 * step and so on.
+ * Looks only at what is loaded, and only at the page that index lies in: may be too few, also 0.
+ */
+uint64_t table_bat_run(const struct image *img, const struct table_window *window, uint64_t index,
+                       uint64_t max, uint64_t entry, uint64_t step);
 
 /* The BAT entry of the sector bitmap block of a partially present payload block; VHDX_E_CORRUPT if
    there is none. */

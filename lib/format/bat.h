@@ -15,8 +15,10 @@
 #include <stdbool.h>
 
 #include "format/metadata.h"
+#include "format/ondisk.h"
 #include "util/bits.h"
 #include "util/fail.h"
+#include "util/limits.h"
 
 #define BAT_ENTRY_SIZE 8u
 #define BITMAP_BLOCK_SIZE (1 * MIB)
@@ -56,6 +58,12 @@ static inline uint64_t bat_index_of_block(const struct geometry *g, uint64_t blo
 static inline uint64_t bat_index_of_bitmap(const struct geometry *g, uint64_t chunk)
 {
     return ((chunk + 1) << g->chunk_shift) + chunk;
+}
+
+/* The index of the first sector bitmap block's entry at or behind index. */
+static inline uint64_t bat_next_bitmap_index(const struct geometry *g, uint64_t index)
+{
+    return bat_index_of_bitmap(g, index / ((UINT64_C(1) << g->chunk_shift) + 1));
 }
 
 /* Does this entry belong to a sector bitmap block? *ret_number: of the block or of the chunk. */
@@ -102,6 +110,13 @@ static inline bool bat_is_anchor(uint64_t entry)
  */
 int bat_entry_verify(const struct geometry *g, uint64_t index, uint64_t entry, uint64_t at,
                      struct vhdx_error *err);
+
+/* Whether bat_entry_verify() passes a payload block's entry for sure; true for nearly all. */
+static inline bool bat_payload_entry_is_plain(uint64_t entry)
+{
+    return entry == 0 || ((entry & (MIB - 1)) == BLOCK_FULLY_PRESENT &&
+                          entry - HEADER_SECTION_SIZE < LIMIT_FILE_SIZE - HEADER_SECTION_SIZE);
+}
 
 /* "payload block 7" or "sector bitmap block 0", for messages. */
 #define BAT_NAME_SIZE 48

@@ -287,5 +287,5 @@ bad('CORRUPT', r'BAT entry 3.*state', name='parent_with_bad_bat_entry',
     doc=broken_parent.__doc__, stage='read')(lambda: broken_parent(
         lambda base: base.bat.update({3: bat_entry(4)})))
 bad('TRUNCATED', r'(bat entry|block) 3.*(end|offset|size|long|begins)',
-    name='parent_with_block_past_the_end', doc=broken_parent.__doc__, stage='read')(lambda: broken_parent(
-        lambda base: base.bat.update({3: bat_entry(FULL, 900)})))
+    name='parent_with_block_past_the_end', doc=broken_parent.__doc__, stage='read')(
+        lambda: broken_parent(lambda base: base.bat.update({3: bat_entry(FULL, 900)})))

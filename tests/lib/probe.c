@@ -252,9 +252,8 @@ int main(int argc, char **argv)
     struct settings s = { 0 };
 
     if (parse(&s, argc, argv) < 0) {
-        fprintf(stderr,
-                "usage: vhdx-probe [--no-parent] [--any-parent] [--parent FILE] "
-                "[--search-dir DIR] [--map WIN=LOCAL] [--dump OUT] FILE\n");
+        fprintf(stderr, "usage: vhdx-probe [--no-parent] [--any-parent] [--parent FILE] "
+                        "[--search-dir DIR] [--map WIN=LOCAL] [--dump OUT] FILE\n");
         return 2;
     }
     return probe(&s);

@@ -2,8 +2,8 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * Locks against QEMU's, byte by byte and against the real programs. QEMU's permissions: 0 consistent
- * read, 1 write, 2 write unchanged, 3 resize; byte 100 + p: held, byte 200 + p: not shared.
+ * Locks against QEMU's, byte by byte and against the real programs. QEMU's permissions: 0
+ * consistent read, 1 write, 2 write unchanged, 3 resize; byte 100 + p: held, 200 + p: not shared.
  */
 
 #include "io/file.h"

@@ -232,7 +232,9 @@ static void one_random_case(struct fixture *f, uint64_t *random)
         }
     }
     assert_int_equal(build(f, NULL), 0);
-    compare_all(f);
+    assert_true(overlay_size(f->overlay) == f->size);
+    if (next_random(random) % 8 == 0)
+        compare_all(f);
     for (int i = 0; i < 20; i++) {
         uint64_t offset = next_random(random) % (f->size - BODY);
         size_t len = next_random(random) % (next_random(random) % 2 ? 64 : 9 * SECTOR);
@@ -246,7 +248,7 @@ static void random_descriptors_read_as_the_model_says(void **state)
 {
     uint64_t random = choose_seed();
 
-    for (int i = 0; i < 3000; i++)
+    for (int i = 0; i < 2000; i++)
         one_random_case(*state, &random);
 }
 

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) the vhdx authors
+"""Input files of the benchmarks, made with the independent generator in tests/lib.
+
+Structures come from there; payload is written straight to the file, which is quicker.
+"""
+
+import array
+import os
+import random
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'tests', 'lib'))
+
+# pylint: disable=wrong-import-position
+import vhdxdisk as disk
+from benchimages import to_bytes, write_full
+from sparsebytes import write_all
+from vhdxdisk import BITMAP_PRESENT, FULL, GIB, MIB, PARTIAL, TIB, Data, LogEntry
+from vhdximage import Image, LogRing, guid_for
+
+BLOCK_SIZE = 2 * MIB
+STRIPE = 64 * 1024   # of partial.vhdx
+LOG_SECTORS = 100    # in the log of dirty.vhdx, besides the BAT's
+
+
+# ---- Reading -------------------------------------------------------------------------------------
+
+def write_raw(path, size):
+    """Random bytes, the same ones each time."""
+    source = random.Random(1)
+    with open(path, 'wb') as out:
+        for _ in range(size // BLOCK_SIZE):
+            out.write(source.randbytes(BLOCK_SIZE))
+
+
+def copy_payload(raw, path, places):
+    """Copies blocks of the raw file to their places: (block, file offset)."""
+    with open(raw, 'rb') as source, open(path, 'r+b') as out:
+        for block, offset in places:
+            source.seek(block * BLOCK_SIZE)
+            out.seek(offset)
+            out.write(source.read(BLOCK_SIZE))
+
+
+def shuffled(count):
+    """The numbers below count in a random order, the same one each time."""
+    numbers = list(range(count))
+    random.Random(2).shuffle(numbers)
+    return numbers
+
+
+def place_blocks(image):
+    """Makes every block FULLY_PRESENT; they lie in random order. Returns their places."""
+    return [(block, image.make_full(block)) for block in shuffled(image.blocks)]
+
+
+def write_plain(folder, raw, size):
+    """plain.vhdx: every block present."""
+    image = Image('plain.vhdx', size=size, block_size=BLOCK_SIZE)
+    places = place_blocks(image)
+    copy_payload(raw, image.save(folder), places)
+    return image
+
+
+def write_dirty(folder, raw, size):
+    """dirty.vhdx: the same with its BAT, and other sectors of the BAT region, in the log only."""
+    image = Image('dirty.vhdx', size=size, block_size=BLOCK_SIZE)
+    image.both(log_guid=guid_for('log'))
+    places = place_blocks(image)
+    file = image.render()
+    bat = file.get(image.bat_at, 4096)
+    file.put(image.bat_at, bytes(4096))
+    sectors = [Data(image.bat_at, bat)]
+    sectors += [Data(image.bat_at + (1 + number) * 4096, bytes(4096))
+                for number in range(LOG_SECTORS)]
+    LogRing(image).add(LogEntry(10, sectors))
+    copy_payload(raw, image.save(folder), places)
+
+
+def write_partial(folder, raw, parent):
+    """partial.vhdx: stripes of its own alternate with the parent's."""
+    image = Image('partial.vhdx', size=parent.size, block_size=BLOCK_SIZE, parent=parent)
+    places, bitmaps = [], []
+    for block in shuffled(image.blocks):
+        index = image.bitmap_index(block // image.chunk_ratio)
+        if index not in image.bat:
+            bitmaps.append(image.allocate(MIB))
+            image.bat[index] = disk.bat_entry(BITMAP_PRESENT, bitmaps[-1] // MIB)
+        places.append((block, image.allocate(BLOCK_SIZE)))
+        image.bat[image.payload_index(block)] = disk.bat_entry(PARTIAL, places[-1][1] // MIB)
+    path = image.save(folder)
+    stripe = STRIPE // image.sector // 8
+    with open(path, 'r+b') as out:
+        for offset in bitmaps:
+            out.seek(offset)
+            out.write((b'\xff' * stripe + bytes(stripe)) * (MIB // (2 * stripe)))
+    copy_payload(raw, path, places)
+
+
+def write_chain(folder, parent):
+    """depth-3.vhdx: three empty children above the image that has the data."""
+    image = parent
+    for depth in (1, 2, 3):
+        image = Image('depth-%d.vhdx' % depth, size=image.size, block_size=BLOCK_SIZE,
+                      parent=image)
+    image.save(folder)
+
+
+def build_read(folder, quick):
+    """What bench-read needs."""
+    size = (64 if quick else 256) * MIB
+    raw = os.path.join(folder, 'raw.img')
+    write_raw(raw, size)
+    plain = write_plain(folder, raw, size)
+    write_dirty(folder, raw, size)
+    write_partial(folder, raw, plain)
+    write_chain(folder, plain)
+    Image('holes.vhdx', size=size, block_size=BLOCK_SIZE).save(folder)
+
+
+# ---- Opening -------------------------------------------------------------------------------------
+
+def write_scattered(path, size):
+    """Every block present, in reverse order, so that each is an extent of its own; no payload."""
+    image = Image(size=size, block_size=MIB)
+    first, ratio = image.next_free // MIB, image.chunk_ratio
+    image.file.size = image.next_free + size
+    image.render().save(path)
+    entries = array.array('Q')
+    for block in range(image.blocks):
+        if block and block % ratio == 0:
+            entries.append(0)  # the chunk's bitmap entry
+        entries.append(disk.bat_entry(FULL, first + image.blocks - 1 - block))
+    handle = os.open(path, os.O_RDWR)
+    try:
+        write_all(handle, to_bytes(entries), image.bat_at)
+    finally:
+        os.close(handle)
+
+
+def write_child(folder, size):
+    """child.vhdx: every block partially present, its first half its own; no payload."""
+    parent = Image('parent.vhdx', size=size, block_size=MIB)
+    image = Image('child.vhdx', size=size, block_size=MIB, parent=parent)
+    bitmaps = [image.allocate(MIB) for _ in range(-(-image.blocks // image.chunk_ratio))]
+    for chunk, offset in enumerate(bitmaps):
+        image.bat[image.bitmap_index(chunk)] = disk.bat_entry(BITMAP_PRESENT, offset // MIB)
+    for block in range(image.blocks):
+        image.bat[image.payload_index(block)] = disk.bat_entry(PARTIAL,
+                                                               image.allocate(MIB) // MIB)
+    half = MIB // image.sector // 8 // 2
+    with open(image.save(folder), 'r+b') as out:
+        for offset in bitmaps:
+            out.seek(offset)
+            out.write((b'\xff' * half + bytes(half)) * (MIB // (2 * half)))
+
+
+def build_open(folder, quick):
+    """What bench-open needs."""
+    write_full(os.path.join(folder, 'large.vhdx'), 4 * TIB if quick else 64 * TIB, MIB)
+    write_full(os.path.join(folder, 'small.vhdx'), GIB, MIB)
+    write_scattered(os.path.join(folder, 'scattered.vhdx'), TIB)
+    write_child(folder, 64 * GIB)
+
+
+# ---- Converting ----------------------------------------------------------------------------------
+
+def build_convert(folder, quick):
+    """What bench-convert needs: an empty disk; a half-full one, and the same as a raw file."""
+    Image('empty.vhdx', size=256 * GIB, block_size=32 * MIB).save(folder)
+    size = GIB // 4 if quick else GIB
+    image = Image('half.vhdx', size=size, block_size=BLOCK_SIZE)
+    blocks = [block for block in shuffled(image.blocks) if block % 2 == 0]
+    places = [(block, image.make_full(block)) for block in blocks]
+    path = image.save(folder)
+    raw = os.path.join(folder, 'half.img')
+    source = random.Random(3)
+    with open(raw, 'wb') as out:
+        out.truncate(size)
+        for block in sorted(blocks):
+            out.seek(block * BLOCK_SIZE)
+            out.write(source.randbytes(BLOCK_SIZE))
+    copy_payload(raw, path, places)
+
+
+BUILDERS = {'read': build_read, 'open': build_open, 'convert': build_convert}
