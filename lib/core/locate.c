@@ -90,8 +90,8 @@ static void note_unusable(struct search *s, const char *path, const char *label,
 
 /*
  * Tries the file at path. Returns 0 whether or not it is the parent (s->parent says), negative if
- * the search cannot go on. label says in the steps why it was tried. In a search by GUID nothing but
- * its folder speaks for a file: one that is not the parent is passed over in silence.
+ * the search cannot go on. label says in the steps why it was tried. In a search by GUID nothing
+ * but its folder speaks for a file: one that is not the parent is passed over in silence.
  */
 static int try_path(struct search *s, const char *path, uint32_t found_by, const char *label,
                     struct vhdx_error *err)

@@ -124,8 +124,8 @@ static int verify_entries(const struct image *img, uint64_t first, uint64_t coun
 }
 
 /*
- * Every copy of a page that is read is verified, since the file may change underneath. The blocks of
- * a page claim their space once.
+ * Every copy of a page that is read is verified, since the file may change underneath. The blocks
+ * of a page claim their space once.
  */
 static int verify_page(struct image *img, uint64_t page_index, const uint8_t *page,
                        struct vhdx_error *err)

@@ -29,7 +29,7 @@ struct table_window {
     uint64_t bitmap_first;    /* index of the first bitmap page in it */
     uint64_t bitmap_count;
 
-    bool has_bitmap_entry;    /* the BAT entry of a chunk's bitmap, which lies far from the others */
+    bool has_bitmap_entry;    /* the BAT entry of a chunk's bitmap, far from the others */
     uint64_t chunk, bitmap_entry;
 };
 

@@ -33,8 +33,8 @@ char *winpath_map(const char *path, const struct vhdx_path_map *maps, size_t cou
                   size_t *ret_keep, const char **ret_why);
 
 /*
- * Corrects the case of a local path: names behind its first keep bytes are looked for without regard
- * to case where they are not found as they are. NULL if there is no such file. To be freed.
+ * Corrects the case of a local path: names behind its first keep bytes are looked for without
+ * regard to case where they are not found as they are. NULL if there is no such file. To be freed.
  */
 char *winpath_find(const char *path, size_t keep);
 

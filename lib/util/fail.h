@@ -13,8 +13,8 @@
 
 /*
  * Fills *err (unless NULL) and returns -code. offset: where in the file the offending bytes stand,
- * or VHDX_OFFSET_NONE. Control characters in the text become '?' (text_clean()), so that it stays one
- * line whatever a file put into it.
+ * or VHDX_OFFSET_NONE. Control characters in the text become '?' (text_clean()), so that it stays
+ * one line whatever a file put into it.
  */
 int fail(struct vhdx_error *err, int code, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
