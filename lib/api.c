@@ -66,7 +66,7 @@ const char *vhdx_version(void)
 
 const char *vhdx_code_name(int code)
 {
-    switch (code < 0 ? -code : code) {
+    switch (code < 0 ? 0u - (unsigned)code : (unsigned)code) {
     case VHDX_OK: return "VHDX_OK";
     case VHDX_E_SYSTEM: return "VHDX_E_SYSTEM";
     case VHDX_E_NOMEM: return "VHDX_E_NOMEM";

@@ -438,9 +438,14 @@ static int count_all(struct vhdx *v, struct vhdx_error *err)
 static int hash_all(struct vhdx *v, struct vhdx_error *err)
 {
     char hex[VHDX_HASH_TEXT];
+    struct vhdx_error own;
 
-    int r = vhdx_hash(v, NULL, hex, err);
-    return r == -VHDX_E_UNSUPPORTED ? 0 : r;
+    int r = vhdx_hash(v, NULL, hex, &own);
+    if (r == -VHDX_E_UNSUPPORTED) /* built without libcrypto: there is nothing to fail */
+        return 0;
+    if (r < 0)
+        *err = own;
+    return r;
 }
 
 struct action {
@@ -514,6 +519,7 @@ static void parent_is_found_for_a_custom_file(void **state)
         c.fail_pread = n;
         if (vhdx_open_io(&io, 0, &options, &v, NULL) < 0)
             assert_int_equal(c.closes, 1);
+        assert_true(n < 1000);
     }
     c.fail_pread = 0;
     model[0] = &child;

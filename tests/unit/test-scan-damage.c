@@ -123,6 +123,23 @@ static void overlapping_entries_reach_the_limit(void **state)
     free(f.bytes);
 }
 
+/* They are read through a window of 1 MiB, which each of them moves there and back. */
+static void entries_across_two_mibs_reach_the_limit_sooner(void **state)
+{
+    struct vhdx_error err = blank_error();
+    struct file f = new_file(2 * M);
+    struct log_sequence s;
+
+    (void)state;
+    for (uint32_t i = 1; i <= 100; i++) { /* 100 * 404 KiB alone would be below it */
+        struct log_spec e = { .at = (uint32_t)M - i * SECTOR, .tail = 0, .sequence = i };
+        put_log_header(f.log + e.at, &e, 101 * SECTOR);
+    }
+    int r = scan(&f, &s, &err);
+    expect_error(r, &err, VHDX_E_LIMIT, err.file_offset, "log|overlap");
+    free(f.bytes);
+}
+
 /* Old headers whose bodies have been overwritten do stand in the logs of programs. */
 static void some_overlapping_entries_are_below_the_limit(void **state)
 {
@@ -273,6 +290,7 @@ int main(void)
     ADD_TEST(&s, entry_with_a_bit_changed_does_not_count);
     ADD_ROWS(&s, broken_entry_does_not_count, rules);
     ADD_TEST(&s, overlapping_entries_reach_the_limit);
+    ADD_TEST(&s, entries_across_two_mibs_reach_the_limit_sooner);
     ADD_TEST(&s, some_overlapping_entries_are_below_the_limit);
     ADD_TEST(&s, too_many_chains_reach_the_limit);
     ADD_TEST(&s, unreadable_log_is_an_error);

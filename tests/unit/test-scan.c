@@ -185,6 +185,17 @@ static void sequence_may_fill_the_log(void **state)
     expect_sequence(&f, 100, 227);
 }
 
+/* Each chain is followed once, not once from each of its entries. */
+static void sequence_of_an_entry_in_each_sector_is_below_the_limit(void **state)
+{
+    struct file f = new_file(2 * M);
+
+    (void)state;
+    for (uint32_t i = 0; i < 512; i++)
+        put(&f, &(struct log_spec){ .at = i * SECTOR, .tail = 0, .sequence = 1 + i });
+    expect_sequence(&f, 1, 512);
+}
+
 static void entry_may_have_many_descriptors(void **state)
 {
     struct log_change changes[400];
@@ -381,6 +392,7 @@ int main(void)
     ADD_TEST(&s, tail_may_lie_behind_the_end_that_was_wrapped);
     ADD_TEST(&s, entry_may_fill_the_log);
     ADD_TEST(&s, sequence_may_fill_the_log);
+    ADD_TEST(&s, sequence_of_an_entry_in_each_sector_is_below_the_limit);
     ADD_TEST(&s, entry_may_have_many_descriptors);
     ADD_TEST(&s, entry_may_cross_every_mib_of_a_long_log);
     ADD_TEST(&s, numbers_are_64_bits_wide);
