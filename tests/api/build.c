@@ -283,6 +283,7 @@ void build_finish(struct build *b)
         put_regions(b, copy);
     }
     b->end = b->length;
+    b->length -= b->cut;
     if (b->logged_count > 0)
         put_log(b);
 }

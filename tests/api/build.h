@@ -46,6 +46,7 @@ struct build {
     uint8_t *bits;            /* of each sector, least significant bit first */
     uint64_t logged[64];      /* file offsets of sectors that go through the log */
     unsigned logged_count;
+    uint64_t cut;             /* bytes by which the file is too short until the replay */
     uint64_t end;             /* of the file after the replay */
 };
 

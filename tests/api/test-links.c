@@ -105,11 +105,39 @@ static void link_of_a_wrong_parent_taken_all_the_same_has_a_problem(void **state
     vhdx_close(v);
 }
 
+/* Windows writes the zero GUID where there is no second linkage: it matches nothing. */
+static void zero_linkage_matches_no_parent(void **state)
+{
+    const char *zero = "00000000-0000-0000-0000-000000000000";
+    struct vhdx_error err = blank_error();
+    struct vhdx *v = NULL;
+
+    write_image(in_folder(*state, "child.vhdx"), CHILD_GUID, zero);
+    write_image(in_folder(*state, "parent.vhdx"), zero, NULL);
+    int r = vhdx_open(in_folder(*state, "child.vhdx"), 0, NULL, &v, &err);
+    expect_error(r, &err, VHDX_E_PARENT_MISMATCH, NOWHERE, "child.vhdx: ");
+    assert_null(v);
+}
+
+/* Its own ancestor: a cycle is an error, not an endless chain. */
+static void image_that_is_its_own_parent_is_refused(void **state)
+{
+    struct vhdx_error err = blank_error();
+    struct vhdx *v = NULL;
+
+    write_image(in_folder(*state, "parent.vhdx"), BASE_GUID, BASE_GUID);
+    int r = vhdx_open(in_folder(*state, "parent.vhdx"), 0, NULL, &v, &err);
+    expect_error(r, &err, VHDX_E_CORRUPT, NOWHERE, "chain|own ancestor|cycle");
+    assert_null(v);
+}
+
 static const struct CMUnitTest tests[] = {
     WITH_FOLDER(link_of_a_parent_that_was_found),
     WITH_FOLDER(link_of_a_missing_parent_has_a_problem),
     WITH_FOLDER(link_of_another_image_in_its_place_has_a_problem),
     WITH_FOLDER(link_of_a_wrong_parent_taken_all_the_same_has_a_problem),
+    WITH_FOLDER(zero_linkage_matches_no_parent),
+    WITH_FOLDER(image_that_is_its_own_parent_is_refused),
 };
 
 int main(void)

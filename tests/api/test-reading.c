@@ -177,6 +177,16 @@ static void make_dirty_child(struct chain *c)
     build_through_log(&c->layers[1], build_bat_sector(&c->layers[1], 0));
 }
 
+/* What its last block holds behind the end of its disk is not the child's. */
+static void make_parent_that_ends_in_a_block(struct chain *c)
+{
+    add_layer(c, (struct build_spec){ .size = 8 * M }, true);
+    struct build *base =
+        add_layer(c, (struct build_spec){ .size = 5 * M + 512, .block_size = 4 * M }, false);
+    build_block(base, 0, FULL);
+    build_block(base, 1, FULL);
+}
+
 static void make_empty(struct chain *c)
 {
     add_layer(c, (struct build_spec){ .size = 0 }, false);
@@ -200,6 +210,7 @@ static const struct kind kinds[] = {
     { "a child over several chunks", make_partial_over_chunks, { 4096 * M, 4095 * M, 9215 * M } },
     { "a log that is not replayed", make_dirty, { 0 } },
     { "a chain with logs that are not replayed", make_dirty_child, { 1 * M } },
+    { "a parent that ends inside a block", make_parent_that_ends_in_a_block, { 5 * M } },
     { "a disk of no size", make_empty, { 0 } },
 };
 
@@ -397,6 +408,41 @@ static void block_behind_the_end_of_the_file_is_lost(void **state)
     build_end(&b);
 }
 
+/* Until the replay the file ends before its last block, which then reads as zeros. */
+static void file_that_grows_by_its_log_reads_as_zeros(void **state)
+{
+    struct vhdx_stats stats = VHDX_STATS_INIT;
+    uint8_t *found = malloc(2 * M), *zeros = calloc(1, M);
+    struct vhdx *v = NULL;
+    struct build b;
+
+    (void)state;
+    build_begin(&b, &(struct build_spec){ .size = 2 * M, .layer = 1 });
+    build_block(&b, 0, FULL);
+    build_block(&b, 1, FULL);
+    build_through_log(&b, build_bat_sector(&b, 0));
+    b.cut = M;
+    build_finish(&b);
+    struct vhdx_io io = build_io(&b);
+    assert_int_equal(vhdx_open_io(&io, 0, NULL, &v, NULL), 0);
+    for (int i = 0; i < 2; i++) { /* the second time from a cache */
+        struct vhdx_error err = blank_error();
+        assert_int_equal(vhdx_pread(v, found, 2 * M, 0, &err), 0);
+        assert_int_equal(found[5], build_byte(1, 5));
+        assert_memory_equal(found + M, zeros, M);
+        memset(found, 0xee, 100);
+        assert_int_equal(vhdx_pread(v, found, 100, 2 * M - 100, &err), 0);
+        assert_memory_equal(found, zeros, 100);
+        assert_untouched(&err);
+    }
+    assert_int_equal(vhdx_get_stats(v, &stats, NULL), 0);
+    assert_int_equal(stats.lost_blocks + stats.cut_blocks, 0);
+    vhdx_close(v);
+    build_end(&b);
+    free(found);
+    free(zeros);
+}
+
 /* ---- Errors --------------------------------------------------------------------------------- */
 
 /* Where in the file, not where in the log. */
@@ -428,6 +474,7 @@ static void error_in_the_bat_comes_each_time(void **state)
     (void)state;
     build_begin(&b, &(struct build_spec){ .size = 9 * G });
     build_block(&b, 1, FULL);
+    build_block(&b, 8990, FULL); /* in the same page */
     put64(b.bytes + BUILD_BAT + 8 * 9001, 3 * M | FULL); /* over the BAT itself */
     build_finish(&b);
     struct vhdx_io io = build_io(&b);
@@ -507,6 +554,7 @@ int main(void)
     ADD_ROWS(&s, kind_reads_as_the_model_says, kinds);
     ADD_TEST(&s, block_cut_by_the_end_of_the_file_ends_in_zeros);
     ADD_TEST(&s, block_behind_the_end_of_the_file_is_lost);
+    ADD_TEST(&s, file_that_grows_by_its_log_reads_as_zeros);
     ADD_TEST(&s, error_in_the_log_names_its_place_in_the_file);
     ADD_TEST(&s, error_in_the_bat_comes_each_time);
     return run_suite("reading", &s, NULL, NULL);
