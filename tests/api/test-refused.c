@@ -248,6 +248,25 @@ static void broken_image_is_refused(void **state)
     build_end(&b);
 }
 
+/* A BAT too large to be read on opening is missed on opening all the same. */
+static void bat_behind_the_end_of_the_file_is_refused(void **state)
+{
+    struct vhdx_error err = blank_error();
+    struct vhdx *v;
+    struct build b;
+
+    (void)state;
+    build_begin(&b, &(struct build_spec){ .size = 9 * G });
+    build_finish(&b);
+    b.length = BUILD_BAT + 9218 * 8;
+    assert_int_equal(open_built(&b, &v, NULL), 0); /* all of its entries, no more */
+    vhdx_close(v);
+    b.length--;
+    int r = open_built(&b, &v, &err);
+    expect_error(r, &err, VHDX_E_TRUNCATED, BUILD_BAT, "BAT region|3219471|must reach to 3219472");
+    build_end(&b);
+}
+
 /* ---- Odd, but sound ------------------------------------------------------------------------- */
 
 static void first_header_bad(struct build *b)
@@ -357,6 +376,7 @@ int main(void)
     static struct suite s;
 
     ADD_ROWS(&s, broken_image_is_refused, broken_images);
+    ADD_TEST(&s, bat_behind_the_end_of_the_file_is_refused);
     ADD_ROWS(&s, odd_image_is_read, odd_images);
     return run_suite("refused", &s, NULL, NULL);
 }
