@@ -2,7 +2,7 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * libvhdx: read Microsoft VHDX disk images (.vhdx, .avhdx).
+ * libvhdx: read and write Microsoft VHDX disk images (.vhdx, .avhdx).
  *
  * The shortest useful program:
  *
@@ -13,8 +13,8 @@
  *     vhdx_pread(v, buf, sizeof buf, 0, &err);
  *     vhdx_close(v);
  *
- * Everything below is in the order in which a program comes to need it: errors, opening, reading,
- * extents, facts, whole-image operations, custom files, and small helpers.
+ * Below: errors, custom files, opening, reading, writing, extents, facts, creating, whole-image
+ * operations, helpers.
  *
  * Rules that hold for every call
  *   - Offsets and lengths are bytes and need no alignment. A transfer is whole or fails.
@@ -27,9 +27,11 @@
  *     vhdx_close().
  *
  * Threads
- *   Separate handles are independent. On one handle vhdx_pread, vhdx_extents and the queries may
- *   run from any number of threads at once. vhdx_close excludes every other call. The library
- *   starts no threads, prints nothing, never exits, and installs no signal handlers.
+ *   Separate handles are independent. On one handle vhdx_pread, vhdx_pwrite, vhdx_zero, vhdx_trim,
+ *   vhdx_flush, vhdx_extents and the queries may run from any number of threads at once; writes
+ *   that overlap in time leave, sector by sector, the data of one of them. vhdx_finish, vhdx_close
+ *   and whole-image operations exclude every other call. The library starts no threads, prints
+ *   nothing, never exits, and installs no signal handlers.
  *
  * [MS-VHDX] in the comments is Microsoft's specification of the format, revision 8.0.
  */
@@ -91,6 +93,12 @@ struct vhdx_error {
 /* The name of a code, e.g. "VHDX_E_CORRUPT"; accepts either sign. "VHDX_E_?" for unknown ones. */
 VHDX_PUBLIC const char *vhdx_code_name(int code);
 
+/* A pair of texts: an entry of a parent locator. */
+struct vhdx_key_value {
+    const char *key;
+    const char *value;
+};
+
 /* ---- Custom files --------------------------------------------------------------------------- */
 
 /*
@@ -118,10 +126,10 @@ struct vhdx_io {
     { sizeof(struct vhdx_io), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /*
- * Files of the operating system: regular files and block devices, opened read-only, O_CLOEXEC, and
- * without touching their access time where permitted. Anything else is VHDX_E_INVALID. flags:
- * VHDX_OPEN_RDONLY or VHDX_OPEN_NO_LOCK, as in vhdx_open(), which uses this itself; call it to put
- * a layer of your own in between.
+ * Files of the operating system: regular files and block devices, opened O_CLOEXEC and without
+ * touching their access time where permitted. Anything else is VHDX_E_INVALID. flags:
+ * VHDX_OPEN_RDONLY, VHDX_OPEN_RDWR, VHDX_OPEN_NO_LOCK, as in vhdx_open(), which uses this itself;
+ * call it to put a layer of your own in between.
  */
 VHDX_PUBLIC int vhdx_io_file(const char *path, uint32_t flags, struct vhdx_io *ret,
                              struct vhdx_error *err);
@@ -138,6 +146,9 @@ VHDX_PUBLIC int vhdx_io_memory(const void *data, size_t len, struct vhdx_io *ret
 /* Flags of vhdx_open. */
 #define VHDX_OPEN_RDONLY 0u        /* the file stays bit-identical; a dirty log is replayed in
                                       memory */
+#define VHDX_OPEN_RDWR 1u          /* writable; the parents stay read-only. A dirty log is replayed
+                                      into the file; nothing else is written before the first
+                                      change. A differencing image needs all of its parents */
 #define VHDX_OPEN_NO_PARENT 2u     /* look for no parent: what it would supply reads as zeros and is
                                       reported as VHDX_EXTENT_HOLE */
 #define VHDX_OPEN_NO_LOCK 4u       /* take no lock: what is read may change underneath */
@@ -188,7 +199,16 @@ VHDX_PUBLIC int vhdx_open_io(struct vhdx_io *io, uint32_t flags,
                              const struct vhdx_open_options *opts, struct vhdx **ret,
                              struct vhdx_error *err);
 
-/* Closes the image and its parents. NULL is fine. */
+/*
+ * Ends a session of changes: everything is made stable, slack is cut off the end of the file and
+ * the log is left clean. The handle stays usable. Nothing to do for a read-only handle.
+ */
+VHDX_PUBLIC int vhdx_finish(struct vhdx *v, struct vhdx_error *err);
+
+/*
+ * Closes the image and its parents. NULL is fine. Loses nothing that was flushed; without a
+ * vhdx_finish() before it the log stays dirty, and the next one to open the image replays it.
+ */
 VHDX_PUBLIC void vhdx_close(struct vhdx *v);
 
 /* ---- Reading -------------------------------------------------------------------------------- */
@@ -200,6 +220,42 @@ VHDX_PUBLIC void vhdx_close(struct vhdx *v);
  */
 VHDX_PUBLIC int vhdx_pread(struct vhdx *v, void *buf, size_t len, uint64_t offset,
                            struct vhdx_error *err);
+
+/* ---- Writing -------------------------------------------------------------------------------- */
+
+/*
+ * An image that has children must not be written to: they would show a mixture of both. A file does
+ * not know its children; whoever writes must. The first change of a session gives the image a new
+ * DataWriteGuid, by which its children notice.
+ *
+ * Changes fail with VHDX_E_READ_ONLY on a handle without VHDX_OPEN_RDWR, changes and flushes with
+ * VHDX_E_POISONED once a flush or a metadata write has failed: then nothing more can be promised of
+ * what was written since the last successful flush. VHDX_E_NOSPACE leaves what was flushed intact
+ * and the image usable; the range of the failed call may have changed in part.
+ */
+
+#define VHDX_FUA 1u /* the call's changes are stable when it returns, as after vhdx_flush() */
+
+VHDX_PUBLIC int vhdx_pwrite(struct vhdx *v, const void *buf, size_t len, uint64_t offset,
+                            uint32_t flags, struct vhdx_error *err);
+
+/* The range then reads as zeros, and takes no space where that is possible. */
+VHDX_PUBLIC int vhdx_zero(struct vhdx *v, uint64_t len, uint64_t offset, uint32_t flags,
+                          struct vhdx_error *err);
+
+/*
+ * The range's content is no longer needed: space that this image holds for it is freed and reads as
+ * zeros from then on, never as the parent's data. What this image does not hold is left as it is. A
+ * fixed image keeps its size.
+ */
+VHDX_PUBLIC int vhdx_trim(struct vhdx *v, uint64_t len, uint64_t offset, uint32_t flags,
+                          struct vhdx_error *err);
+
+/* All calls that have returned survive a loss of power. Calls that arrive together share the work.
+   Nothing to do for a read-only handle. */
+VHDX_PUBLIC int vhdx_flush(struct vhdx *v, struct vhdx_error *err);
+
+/* ---- Extents -------------------------------------------------------------------------------- */
 
 #define VHDX_EXTENT_DATA 0u /* stored in a file of the chain */
 #define VHDX_EXTENT_ZERO 1u /* recorded as zeros by a file of the chain */
@@ -246,11 +302,6 @@ struct vhdx_copy_info {
     uint32_t in_use;          /* 1: the one the image was opened with */
     uint64_t sequence_number; /* headers only */
     const char *problem;      /* what is wrong with it when not valid, else NULL */
-};
-
-struct vhdx_key_value {
-    const char *key;
-    const char *value;
 };
 
 struct vhdx_info {
@@ -345,14 +396,59 @@ struct vhdx_link {
 VHDX_PUBLIC int vhdx_get_link(struct vhdx *v, uint32_t depth, struct vhdx_link *ret,
                               struct vhdx_error *err);
 
-/* ---- Whole-image operations ----------------------------------------------------------------- */
-
 /* Called now and then from the calling thread; a non-zero return ends the operation with
    VHDX_E_CANCELLED. done and total are bytes of the virtual disk. */
 struct vhdx_progress {
     int (*fn)(uint64_t done, uint64_t total, void *opaque);
     void *opaque;
 };
+
+/* ---- Creating ------------------------------------------------------------------------------- */
+
+#define VHDX_PREALLOCATION_OFF 0u      /* sparse */
+#define VHDX_PREALLOCATION_METADATA 1u /* the same: the tables are always laid out in full */
+#define VHDX_PREALLOCATION_FALLOC 2u   /* fixed only: disk space is set aside */
+#define VHDX_PREALLOCATION_FULL 3u     /* fixed only: zeros are written */
+
+#define VHDX_CREATE_REPLACE 1u /* an existing, non-empty file may be replaced */
+
+/* 0 or NULL in a field means the default. */
+struct vhdx_create_options {
+    size_t struct_size;
+    uint32_t type;                 /* VHDX_TYPE_...; default: dynamic, or differencing if there is a
+                                      parent_path */
+    uint64_t size;                 /* of the virtual disk, bytes, a multiple of the logical sector
+                                      size, at most 64 TiB; default of a child: its parent's */
+    uint32_t block_size;           /* bytes, a power of two, 1 .. 256 MiB; default 2 MiB */
+    uint32_t logical_sector_size;  /* 512 (default) or 4096; a child has its parent's */
+    uint32_t physical_sector_size; /* 512 or 4096 (default) */
+    uint32_t log_size;             /* bytes, a multiple of 1 MiB; default 1 MiB */
+    const char *parent_path;       /* differencing only */
+    uint32_t preallocation;        /* VHDX_PREALLOCATION_... */
+    uint32_t flags;                /* VHDX_CREATE_... */
+    const struct vhdx_open_options *parent_options; /* where the parent's own parents are; its
+                                      path_maps, used backwards, give the Windows paths of the
+                                      parent that are written into the child */
+    struct vhdx_progress progress; /* of writing or setting aside payload; totals are of the file */
+};
+
+#define VHDX_CREATE_OPTIONS_INIT \
+    { sizeof(struct vhdx_create_options), 0, 0, 0, 0, 0, 0, NULL, 0, 0, NULL, { NULL, NULL } }
+
+/*
+ * Creates an image, laid out as Windows lays them out. The file appears at path when it is complete
+ * and stable; interrupted, nothing is left. VHDX_E_INVALID for options outside their range, and if
+ * something stands at path already.
+ */
+VHDX_PUBLIC int vhdx_create(const char *path, const struct vhdx_create_options *opts,
+                            struct vhdx_error *err);
+
+/* The same into an empty custom file, which stays the caller's and is not closed. Not for
+   differencing images, and without VHDX_PREALLOCATION_FALLOC. */
+VHDX_PUBLIC int vhdx_create_io(struct vhdx_io *io, const struct vhdx_create_options *opts,
+                               struct vhdx_error *err);
+
+/* ---- Whole-image operations ----------------------------------------------------------------- */
 
 struct vhdx_hash_options {
     size_t struct_size;

@@ -11,15 +11,18 @@
 #include "core/handle.h"
 #include "core/map.h"
 #include "core/read.h"
+#include "core/write.h"
 #include "io/memory.h"
 #include "ops/convert.h"
+#include "ops/create.h"
 #include "ops/hash.h"
 #include "ops/info.h"
 #include "util/cleanup.h"
 #include "util/crc32c.h"
 
 #define OPEN_FLAGS                                                                                 \
-    (VHDX_OPEN_NO_PARENT | VHDX_OPEN_NO_LOCK | VHDX_OPEN_ANY_PARENT | VHDX_OPEN_PARTIAL_CHAIN)
+    (VHDX_OPEN_RDWR | VHDX_OPEN_NO_PARENT | VHDX_OPEN_NO_LOCK | VHDX_OPEN_ANY_PARENT |             \
+     VHDX_OPEN_PARTIAL_CHAIN)
 
 static int fail_argument(struct vhdx_error *err, const char *what)
 {
@@ -101,9 +104,9 @@ int vhdx_io_file(const char *path, uint32_t flags, struct vhdx_io *ret, struct v
     struct vhdx_io io;
     bool supported;
 
-    if (!path || !ret || (flags & ~VHDX_OPEN_NO_LOCK))
+    if (!path || !ret || (flags & ~(VHDX_OPEN_NO_LOCK | VHDX_OPEN_RDWR)))
         return fail_argument(err, "vhdx_io_file");
-    int r = file_open(path, &io, err);
+    int r = file_open(path, flags & VHDX_OPEN_RDWR, &io, err);
     if (r == 0 && !(flags & VHDX_OPEN_NO_LOCK)) {
         r = file_lock(&io, &supported, err);
         if (r < 0)
@@ -161,8 +164,26 @@ int vhdx_open(const char *path, uint32_t flags, const struct vhdx_open_options *
         return fail_argument(err, "vhdx_open without a path or a result");
     int r = take_open_arguments(flags, opts, &options, err);
     if (r == 0)
-        r = image_open_path(path, &img, err);
+        r = image_open_path(path, flags & VHDX_OPEN_RDWR, &img, err);
     return r < 0 ? r : handle_open(img, flags, &options, ret, err);
+}
+
+/* The caller's table may be of another version. */
+static bool copy_io(const struct vhdx_io *io, struct vhdx_io *ret)
+{
+    if (io->struct_size < offsetof(struct vhdx_io, size) + sizeof io->size)
+        return false;
+    *ret = (struct vhdx_io){ 0 };
+    memcpy(ret, io, io->struct_size < sizeof *ret ? io->struct_size : sizeof *ret);
+    return true;
+}
+
+/* What reading needs, and for writing what cannot be done in another way. */
+static bool has_calls(const struct vhdx_io *io, uint32_t flags)
+{
+    if (!io->pread || !io->size)
+        return false;
+    return !(flags & VHDX_OPEN_RDWR) || (io->pwrite && io->flush && io->truncate);
 }
 
 int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_options *opts,
@@ -172,12 +193,15 @@ int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_opti
     struct vhdx_io own = { 0 };
     struct image *img;
 
-    if (!io || io->struct_size < offsetof(struct vhdx_io, size) + sizeof io->size)
+    if (!io || !copy_io(io, &own))
         return fail_argument(err, "vhdx_open_io without a file");
-    memcpy(&own, io, io->struct_size < sizeof own ? io->struct_size : sizeof own);
-    int r = !ret ? fail_argument(err, "vhdx_open_io without a result")
-                 : own.pread && own.size ? take_open_arguments(flags, opts, &options, err)
-                                  : fail_argument(err, "a file without pread or size");
+    int r = 0;
+    if (!ret)
+        r = fail_argument(err, "vhdx_open_io without a result");
+    else if (!has_calls(&own, flags))
+        r = fail_argument(err, "a file without pread or size, or what writing needs");
+    else
+        r = take_open_arguments(flags, opts, &options, err);
     if (r < 0) {
         io_close(&own);
         return r;
@@ -188,6 +212,13 @@ int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_opti
         return r;
     }
     return handle_open(img, flags, &options, ret, err);
+}
+
+int vhdx_finish(struct vhdx *v, struct vhdx_error *err)
+{
+    if (!v)
+        return fail_argument(err, "vhdx_finish");
+    return handle_finish(v, err);
 }
 
 void vhdx_close(struct vhdx *v)
@@ -217,6 +248,62 @@ int vhdx_pread(struct vhdx *v, void *buf, size_t len, uint64_t offset, struct vh
     int r = verify_range(v, len, offset, err);
     return r < 0 || len == 0 ? r : chain_read(&v->chain, buf, len, offset, err);
 }
+
+/* ---- Writing -------------------------------------------------------------------------------- */
+
+static int verify_change(const struct vhdx *v, uint64_t len, uint64_t offset, uint32_t flags,
+                         struct vhdx_error *err)
+{
+    if (!v || (flags & ~VHDX_FUA))
+        return fail_argument(err, "no handle, or an unknown flag");
+    return verify_range(v, len, offset, err);
+}
+
+/* After a change: what VHDX_FUA asks for. */
+static int end_change(struct vhdx *v, int r, uint32_t flags, struct vhdx_error *err)
+{
+    return r == 0 && (flags & VHDX_FUA) ? handle_flush(v, err) : r;
+}
+
+int vhdx_pwrite(struct vhdx *v, const void *buf, size_t len, uint64_t offset, uint32_t flags,
+                struct vhdx_error *err)
+{
+    if (!buf && len > 0)
+        return fail_argument(err, "vhdx_pwrite");
+    int r = verify_change(v, len, offset, flags, err);
+    if (r == 0)
+        r = chain_write(&v->chain, buf, len, offset, err);
+    return end_change(v, r, flags, err);
+}
+
+int vhdx_zero(struct vhdx *v, uint64_t len, uint64_t offset, uint32_t flags,
+              struct vhdx_error *err)
+{
+    int r = verify_change(v, len, offset, flags, err);
+
+    if (r == 0)
+        r = chain_write(&v->chain, NULL, len, offset, err);
+    return end_change(v, r, flags, err);
+}
+
+int vhdx_trim(struct vhdx *v, uint64_t len, uint64_t offset, uint32_t flags,
+              struct vhdx_error *err)
+{
+    int r = verify_change(v, len, offset, flags, err);
+
+    if (r == 0)
+        r = chain_trim(&v->chain, len, offset, err);
+    return end_change(v, r, flags, err);
+}
+
+int vhdx_flush(struct vhdx *v, struct vhdx_error *err)
+{
+    if (!v)
+        return fail_argument(err, "vhdx_flush");
+    return handle_flush(v, err);
+}
+
+/* ---- Extents -------------------------------------------------------------------------------- */
 
 int vhdx_extents(struct vhdx *v, uint64_t offset, uint64_t len,
                  int (*fn)(const struct vhdx_extent *extent, void *opaque), void *opaque,
@@ -281,6 +368,30 @@ int vhdx_get_link(struct vhdx *v, uint32_t depth, struct vhdx_link *ret, struct 
                     v->chain.link_count, depth + 1);
     info_link(v, depth, &link);
     return give_result(ret, &link, sizeof link, err);
+}
+
+/* ---- Creating ------------------------------------------------------------------------------- */
+
+int vhdx_create(const char *path, const struct vhdx_create_options *opts, struct vhdx_error *err)
+{
+    struct vhdx_create_options options = VHDX_CREATE_OPTIONS_INIT;
+
+    if (!path)
+        return fail_argument(err, "vhdx_create");
+    int r = take_options(&options, sizeof options, opts, err);
+    return r < 0 ? r : create_path(path, &options, err);
+}
+
+int vhdx_create_io(struct vhdx_io *io, const struct vhdx_create_options *opts,
+                   struct vhdx_error *err)
+{
+    struct vhdx_create_options options = VHDX_CREATE_OPTIONS_INIT;
+    struct vhdx_io own;
+
+    if (!io || !copy_io(io, &own) || !has_calls(&own, VHDX_OPEN_RDWR))
+        return fail_argument(err, "vhdx_create_io: a file without what writing needs");
+    int r = take_options(&options, sizeof options, opts, err);
+    return r < 0 ? r : create_io(&own, &options, err);
 }
 
 /* ---- Whole-image operations ----------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 
 #include "core/locate.h"
 #include "core/table.h"
+#include "core/writer.h"
 
 static int load(struct image *img, struct vhdx_error *err)
 {
@@ -103,15 +104,11 @@ static void set_problem(struct chain_link *link, const struct vhdx_error *proble
         link->status = VHDX_LINK_BROKEN;
 }
 
-int chain_open(struct chain *c, struct image *first, uint32_t flags,
-               const struct vhdx_open_options *opts, struct vhdx_error *err)
+/* Adds parents until the chain is whole. */
+static int add_parents(struct chain *c, uint32_t flags, const struct vhdx_open_options *opts,
+                       struct vhdx_error *err)
 {
-    c->images[0] = first;
-    c->count = c->link_count = 1;
-    c->links[0].path = copy_text(first->path);
-    int r = lock(first, flags, err);
-    if (r == 0)
-        r = load(first, err);
+    int r = 0;
 
     while (r == 0 && !(flags & VHDX_OPEN_NO_PARENT) &&
            c->images[c->count - 1]->metadata.has_parent) {
@@ -127,6 +124,39 @@ int chain_open(struct chain *c, struct image *first, uint32_t flags,
     return r;
 }
 
+/* Last, so that an image is changed (a dirty log is replayed) only if all else is well. */
+static int make_writable(struct chain *c, struct vhdx_error *err)
+{
+    struct image *first = c->images[0];
+    int r;
+
+    /* Without all of its parents it cannot be told what the rest of a sector holds. */
+    if (c->images[c->count - 1]->metadata.has_parent)
+        r = fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                 "a differencing image is not written to without its parent");
+    else
+        r = writer_open(first, err);
+    if (r < 0)
+        fail_prefix(err, "%s: ", image_name(first));
+    return r;
+}
+
+int chain_open(struct chain *c, struct image *first, uint32_t flags,
+               const struct vhdx_open_options *opts, struct vhdx_error *err)
+{
+    c->images[0] = first;
+    c->count = c->link_count = 1;
+    c->links[0].path = copy_text(first->path);
+    int r = lock(first, flags, err);
+    if (r == 0)
+        r = load(first, err);
+    if (r == 0)
+        r = add_parents(c, flags, opts, err);
+    if (r == 0 && (flags & VHDX_OPEN_RDWR))
+        r = make_writable(c, err);
+    return r;
+}
+
 void chain_close(struct chain *c)
 {
     for (uint32_t i = 0; i < c->count; i++)
@@ -137,4 +167,14 @@ void chain_close(struct chain *c)
         lines_end(&c->links[i].steps);
     }
     *c = (struct chain){ 0 };
+}
+
+size_t chain_file_ids(const struct chain *c, struct file_id ret_ids[LIMIT_CHAIN_LENGTH])
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->images[i]->has_id)
+            ret_ids[count++] = c->images[i]->id;
+    return count;
 }

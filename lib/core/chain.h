@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "core/image.h"
-#include "core/lines.h"
+#include "util/lines.h"
 #include "util/limits.h"
 
 /* How an image of the chain was found. */
@@ -39,5 +39,8 @@ int chain_open(struct chain *c, struct image *first, uint32_t flags,
                const struct vhdx_open_options *opts, struct vhdx_error *err);
 
 void chain_close(struct chain *c);
+
+/* The files of the chain, which must not be written over; returns how many. */
+size_t chain_file_ids(const struct chain *c, struct file_id ret_ids[LIMIT_CHAIN_LENGTH]);
 
 #endif

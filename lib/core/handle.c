@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "core/commit.h"
+
 int handle_open(struct image *first, uint32_t flags, const struct vhdx_open_options *opts,
                 struct vhdx **ret, struct vhdx_error *err)
 {
@@ -23,6 +25,27 @@ int handle_open(struct image *first, uint32_t flags, const struct vhdx_open_opti
     }
     *ret = v;
     return 0;
+}
+
+static int run(struct vhdx *v, int (*fn)(struct image *img, struct vhdx_error *err),
+               struct vhdx_error *err)
+{
+    struct image *img = v->chain.images[0];
+
+    int r = img->writer ? fn(img, err) : 0;
+    if (r < 0)
+        fail_prefix(err, "%s: ", image_name(img));
+    return r;
+}
+
+int handle_flush(struct vhdx *v, struct vhdx_error *err)
+{
+    return run(v, commit, err);
+}
+
+int handle_finish(struct vhdx *v, struct vhdx_error *err)
+{
+    return run(v, commit_finish, err);
 }
 
 void handle_close(struct vhdx *v)

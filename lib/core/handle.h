@@ -15,6 +15,12 @@ struct vhdx {
 int handle_open(struct image *first, uint32_t flags, const struct vhdx_open_options *opts,
                 struct vhdx **ret, struct vhdx_error *err);
 
+/* Makes changes stable; nothing to do for a read-only handle. */
+int handle_flush(struct vhdx *v, struct vhdx_error *err);
+
+/* Ends the session of changes. */
+int handle_finish(struct vhdx *v, struct vhdx_error *err);
+
 /* NULL is fine. */
 void handle_close(struct vhdx *v);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/writer.h"
 #include "util/cleanup.h"
 #include "util/limits.h"
 
@@ -37,10 +38,10 @@ const char *image_locator_value(const struct image *img, const char *key)
 int image_pread(const struct image *img, const char *what, void *buf, size_t len, uint64_t offset,
                 struct vhdx_error *err)
 {
-    if (!range_fits(offset, len, img->size))
+    if (!range_fits(offset, len, image_size(img)))
         return fail(err, VHDX_E_TRUNCATED, offset,
                     "%s: file is %" PRIu64 " bytes long, must reach to %" PRIu64, what,
-                    img->size, offset + len);
+                    image_size(img), offset + len);
     if (img->overlay)
         return overlay_pread(img->overlay, &img->io, buf, len, offset, err);
     return io_pread(&img->io, buf, len, offset, err);
@@ -166,7 +167,7 @@ int image_open_io(const struct vhdx_io *io, struct image **ret, struct vhdx_erro
     return 0;
 }
 
-int image_open_path(const char *path, struct image **ret, struct vhdx_error *err)
+int image_open_path(const char *path, bool writable, struct image **ret, struct vhdx_error *err)
 {
     CLEANUP_FREE char *copy = strdup(path);
     struct image *img = NULL;
@@ -174,7 +175,7 @@ int image_open_path(const char *path, struct image **ret, struct vhdx_error *err
 
     if (!copy)
         return fail_nomem(err);
-    int r = file_open(path, &io, err);
+    int r = file_open(path, writable, &io, err);
     if (r == 0)
         r = image_open_io(&io, &img, err);
     if (r < 0) {
@@ -206,6 +207,7 @@ void image_close(struct image *img)
 {
     if (!img)
         return;
+    writer_close(img);
     for (int i = 0; i < 2; i++) {
         free(img->headers[i].problem);
         free(img->region_tables[i].problem);

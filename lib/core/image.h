@@ -21,7 +21,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "core/lines.h"
+#include "util/lines.h"
 #include "core/pages.h"
 #include "core/space.h"
 #include "format/bat.h"
@@ -55,7 +55,7 @@ struct image {
     bool has_id;
     struct file_id id;
     uint64_t file_size;  /* bytes, as it is */
-    uint64_t size;       /* bytes, as it is after the replay of the log */
+    uint64_t size;       /* bytes, as it is after the replay of the log; atomic: image_size() */
 
     char *creator;       /* owned */
     struct header header;
@@ -79,11 +79,18 @@ struct image {
     struct space space;          /* claimed by the log, the regions and the blocks */
     uint64_t *bat_claimed;      /* owned; bit i: the blocks of BAT page i own their space */
 
+    struct writer *writer;       /* core/writer's; NULL: read-only */
     struct lines notes;
 };
 
+/* The size of the file, which grows while the image is written to. */
+static inline uint64_t image_size(const struct image *img)
+{
+    return __atomic_load_n(&img->size, __ATOMIC_ACQUIRE);
+}
+
 /* Opens the file at path without a lock and reads its identifier and headers. */
-int image_open_path(const char *path, struct image **ret, struct vhdx_error *err);
+int image_open_path(const char *path, bool writable, struct image **ret, struct vhdx_error *err);
 
 /* The same over a custom file, which belongs to the image from now on, also after a failure. */
 int image_open_io(const struct vhdx_io *io, struct image **ret, struct vhdx_error *err);

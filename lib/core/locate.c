@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/winpath.h"
+#include "io/winpath.h"
 #include "util/cleanup.h"
 
 #define FOLDERS 2 /* of the child: as its path says, and with symbolic links resolved */
@@ -100,7 +100,7 @@ static int try_path(struct search *s, const char *path, uint32_t found_by, const
     struct image *img;
     bool by_guid = found_by == VHDX_FOUND_SEARCH_GUID;
 
-    int r = image_open_path(path, &img, &problem);
+    int r = image_open_path(path, false, &img, &problem);
     if (r == -VHDX_E_NOMEM)
         return fail_nomem(err);
     if (r < 0) {

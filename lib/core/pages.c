@@ -60,6 +60,7 @@ const uint8_t *pages_install(struct pages *p, uint64_t index, struct page *page)
 {
     struct page *expected = NULL;
 
+    page->is_dirty = false;
     if (!__atomic_compare_exchange_n(&p->directory[index], &expected, page, false,
                                      __ATOMIC_RELEASE, __ATOMIC_ACQUIRE)) {
         free(page);

@@ -9,6 +9,7 @@
 #ifndef CORE_PAGES_H
 #define CORE_PAGES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "util/bits.h"
@@ -18,7 +19,10 @@
 
 struct page {
     struct page *next; /* of those that are loaded, so that ending costs nothing for the others */
-    uint8_t bytes[PAGE_SIZE];
+    struct page *next_dirty; /* core/commit's */
+    uint64_t file_offset;    /* where it belongs; set when it first becomes dirty */
+    bool is_dirty;           /* changed since the last commit */
+    _Alignas(16) uint8_t bytes[PAGE_SIZE];
 };
 
 struct pages {
@@ -42,10 +46,16 @@ int pages_init(struct pages *p, uint64_t count, struct vhdx_error *err);
 
 void pages_end(struct pages *p);
 
-/* The page, or NULL when it is not loaded. */
+/* The page, or NULL when it is not loaded. For those who change pages: see core/commit.h. */
+static inline struct page *pages_get_page(const struct pages *p, uint64_t index)
+{
+    return __atomic_load_n(&p->directory[index], __ATOMIC_ACQUIRE);
+}
+
+/* Its bytes, or NULL. Others may be changing them: read words atomically. */
 static inline const uint8_t *pages_get(const struct pages *p, uint64_t index)
 {
-    const struct page *page = __atomic_load_n(&p->directory[index], __ATOMIC_ACQUIRE);
+    const struct page *page = pages_get_page(p, index);
 
     return page ? page->bytes : NULL;
 }

@@ -26,7 +26,7 @@ static bool find_quickly(const struct image *img, size_t len, uint64_t offset,
         bat_state(entry) != BLOCK_FULLY_PRESENT)
         return false;
     *ret_file_offset = bat_file_offset(entry) + within;
-    return range_fits(*ret_file_offset, len, img->size);
+    return range_fits(*ret_file_offset, len, image_size(img));
 }
 
 /*
@@ -37,17 +37,18 @@ static int read_past_end(const struct image *img, const struct vhdx_extent *e, u
                          struct vhdx_error *err)
 {
     uint64_t block_size = UINT64_C(1) << img->geometry.block_shift;
+    uint64_t size = image_size(img);
 
     for (uint64_t done = 0, n; done < e->length; done += n) {
         uint64_t within = (e->offset + done) & (block_size - 1);
         uint64_t at = e->file_offset + done;
         n = min_u64(block_size - within, e->length - done);
-        if (at - within >= img->size)
+        if (at - within >= size)
             return fail(err, VHDX_E_TRUNCATED, at - within,
                         "payload block %" PRIu64 ": file is %" PRIu64 " bytes long, but the block "
-                        "begins at %" PRIu64, (e->offset + done) / block_size, img->size,
+                        "begins at %" PRIu64, (e->offset + done) / block_size, size,
                         at - within);
-        uint64_t inside = at < img->size ? min_u64(n, img->size - at) : 0;
+        uint64_t inside = at < size ? min_u64(n, size - at) : 0;
         memset(buf + done + inside, 0, (size_t)(n - inside));
         if (inside > 0) {
             int r = image_pread(img, "payload block", buf + done, (size_t)inside, at, err);
@@ -64,7 +65,7 @@ int chain_read_extent(const struct chain *c, const struct vhdx_extent *e, void *
     const struct image *img = c->images[e->depth];
     int r;
 
-    if (range_fits(e->file_offset, e->length, img->size))
+    if (range_fits(e->file_offset, e->length, image_size(img)))
         r = image_pread(img, "payload block", buf, (size_t)e->length, e->file_offset, err);
     else
         r = read_past_end(img, e, buf, err);

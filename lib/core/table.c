@@ -5,9 +5,11 @@
 
 #include "core/table.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "core/writer.h"
 #include "util/cleanup.h"
 #include "util/limits.h"
 
@@ -378,11 +380,18 @@ static int bitmap_page(struct image *img, struct table_window *window, uint64_t 
                   : load_bitmap_page(img, bitmap_offset, page_index, ret_page, err);
 }
 
-/* How many bits from bit on, below end, equal the one at bit. Bit 0 is the lowest of byte 0. */
-static uint64_t run_in_page(const uint8_t *page, uint64_t bit, uint64_t end)
+/* The word of a bitmap that holds a bit, as bit % 64. Bit 0 is the lowest of byte 0. */
+static uint64_t bitmap_word(const uint8_t *page, uint64_t bit)
 {
     const uint64_t *words = (const uint64_t *)(const void *)page;
-    uint64_t word = le64toh(__atomic_load_n(&words[bit / 64], __ATOMIC_RELAXED));
+
+    return le64toh(__atomic_load_n(&words[bit / 64], __ATOMIC_RELAXED));
+}
+
+/* How many bits from bit on, below end, equal the one at bit. */
+static uint64_t run_in_page(const uint8_t *page, uint64_t bit, uint64_t end)
+{
+    uint64_t word = bitmap_word(page, bit);
     uint64_t flip = word >> bit % 64 & 1 ? UINT64_MAX : 0;
     uint64_t start = bit;
 
@@ -392,7 +401,7 @@ static uint64_t run_in_page(const uint8_t *page, uint64_t bit, uint64_t end)
         bit = align_down(bit, 64) + 64;
         if (bit >= end)
             return end - start;
-        word = le64toh(__atomic_load_n(&words[bit / 64], __ATOMIC_RELAXED)) ^ flip;
+        word = bitmap_word(page, bit) ^ flip;
     }
     return min_u64(bit + (uint64_t)__builtin_ctzll(word), end) - start;
 }
@@ -412,7 +421,7 @@ int table_bitmap_run(struct image *img, struct table_window *window, uint64_t bi
         int r = bitmap_page(img, window, bitmap_offset, s / SECTORS_PER_PAGE, &page, err);
         if (r < 0)
             return r;
-        bool value = page[bit / 8] >> bit % 8 & 1;
+        bool value = bitmap_word(page, bit) >> bit % 64 & 1;
         if (s == sector)
             present = value;
         else if (value != present)
@@ -425,5 +434,57 @@ int table_bitmap_run(struct image *img, struct table_window *window, uint64_t bi
     }
     *ret_present = present;
     *ret_run = run;
+    return 0;
+}
+
+/* ---- Changing ------------------------------------------------------------------------------- */
+
+void table_set_bat_entry(struct image *img, uint64_t index, uint64_t entry)
+{
+    struct page *page = pages_get_page(&img->bat, index / ENTRIES_PER_PAGE);
+    uint64_t *entries = (uint64_t *)(void *)page->bytes;
+    uint64_t page_offset = index / ENTRIES_PER_PAGE * PAGE_SIZE;
+
+    assert(page && bat_entry_verify(&img->geometry, index, entry, 0, NULL) == 0);
+    __atomic_store_n(&entries[index % ENTRIES_PER_PAGE], htole64(entry), __ATOMIC_RELEASE);
+    writer_mark_dirty(img, page, image_bat_region(img)->offset + page_offset);
+}
+
+static void set_bits_in_page(uint8_t *page, uint64_t bit, uint64_t end, bool present)
+{
+    uint64_t *words = (uint64_t *)(void *)page;
+
+    while (bit < end) {
+        uint64_t low = bit % 64, n = min_u64(64 - low, end - bit);
+        uint64_t mask = htole64((n == 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1) << low);
+        if (present)
+            __atomic_fetch_or(&words[bit / 64], mask, __ATOMIC_RELEASE);
+        else
+            __atomic_fetch_and(&words[bit / 64], ~mask, __ATOMIC_RELEASE);
+        bit += n;
+    }
+}
+
+int table_set_bitmap(struct image *img, uint64_t bitmap_offset, uint64_t sector, uint64_t count,
+                     bool present, struct vhdx_error *err)
+{
+    const uint8_t *bytes;
+
+    uint64_t last_page = (sector + count - 1) / SECTORS_PER_PAGE;
+
+    /* All pages first, so that a failure changes nothing. */
+    for (uint64_t p = sector / SECTORS_PER_PAGE; p <= last_page; p++) {
+        int r = bitmap_page(img, NULL, bitmap_offset, p, &bytes, err);
+        if (r < 0)
+            return r;
+    }
+    for (uint64_t s = sector, n; s < sector + count; s += n) {
+        uint64_t index = s / SECTORS_PER_PAGE, bit = s % SECTORS_PER_PAGE;
+        struct page *page = pages_get_page(&img->bitmaps, index);
+        n = min_u64(SECTORS_PER_PAGE - bit, sector + count - s);
+        set_bits_in_page(page->bytes, bit, bit + n, present);
+        writer_mark_dirty(img, page, bitmap_offset +
+                                         index % (BITMAP_BLOCK_SIZE / PAGE_SIZE) * PAGE_SIZE);
+    }
     return 0;
 }

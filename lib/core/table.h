@@ -45,7 +45,7 @@ static inline bool table_bat_entry_cached(const struct image *img, uint64_t inde
         return false;
     const uint64_t *entries = (const uint64_t *)(const void *)page;
     *ret_entry =
-        le64toh(__atomic_load_n(&entries[index % (PAGE_SIZE / BAT_ENTRY_SIZE)], __ATOMIC_RELAXED));
+        le64toh(__atomic_load_n(&entries[index % (PAGE_SIZE / BAT_ENTRY_SIZE)], __ATOMIC_ACQUIRE));
     return true;
 }
 
@@ -92,6 +92,17 @@ int table_bitmap_entry(struct image *img, struct table_window *window, uint64_t 
 int table_bitmap_run(struct image *img, struct table_window *window, uint64_t bitmap_offset,
                      uint64_t sector, uint64_t max, bool *ret_present, uint64_t *ret_run,
                      struct vhdx_error *err);
+
+/*
+ * Changes the BAT entry at index, whose page is cached because it has been read through the cache.
+ * Its readers see the old or the new one. The caller holds the writer's lock.
+ */
+void table_set_bat_entry(struct image *img, uint64_t index, uint64_t entry);
+
+/* Sets or clears the bits of count sectors of the disk, all of one chunk. The caller holds
+   the writer's lock; readers see each bit's old or new value. */
+int table_set_bitmap(struct image *img, uint64_t bitmap_offset, uint64_t sector, uint64_t count,
+                     bool present, struct vhdx_error *err);
 
 /*
  * Verifies the whole BAT if it is small (LIMIT_BAT_VERIFIED_ON_OPEN), also that every partially

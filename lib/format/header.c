@@ -41,6 +41,23 @@ int header_decode(const struct header_disk *d, int copy, struct header *ret,
     return 0;
 }
 
+void header_encode(const struct header *h, struct header_disk *ret)
+{
+    *ret = (struct header_disk){
+        .signature = { 'h', 'e', 'a', 'd' },
+        .sequence_number = le64_make(h->sequence_number),
+        .file_write_guid = guid_make(&h->file_write_guid),
+        .data_write_guid = guid_make(&h->data_write_guid),
+        .log_guid = guid_make(&h->log_guid),
+        .log_version = le16_make(h->log_version),
+        .version = le16_make(1),
+        .log_length = le32_make(h->log_length),
+        .log_offset = le64_make(h->log_offset),
+    };
+    ret->checksum = le32_make(
+        crc32c_without(ret, sizeof *ret, offsetof(struct header_disk, checksum)));
+}
+
 int header_choose(const struct header h[2], const bool valid[2], bool identical, int *ret_copy,
                   struct vhdx_error *err)
 {

@@ -28,6 +28,9 @@ struct header {
 int header_decode(const struct header_disk *d, int copy, struct header *ret,
                   struct vhdx_error *err);
 
+/* The disk form of a header, with its checksum. */
+void header_encode(const struct header *h, struct header_disk *ret);
+
 /*
  * Which copy is current? valid[i] says whether copy i was decoded into h[i]. Of two valid copies
  * the one with the higher sequence number; the same number is accepted only on identical copies

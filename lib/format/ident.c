@@ -19,6 +19,13 @@ int ident_verify(const struct ident_disk *d, size_t len, struct vhdx_error *err)
     return 0;
 }
 
+void ident_encode(const char *creator, struct ident_disk *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret->signature, "vhdxfile", sizeof ret->signature);
+    utf8_to_utf16le(creator, ret->creator, sizeof ret->creator / 2 - 1);
+}
+
 void ident_creator(const struct ident_disk *d, char ret_text[CREATOR_TEXT_SIZE])
 {
     utf16le_to_utf8(d->creator, sizeof d->creator / 2, ret_text);

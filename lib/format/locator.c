@@ -7,6 +7,8 @@
 
 #include <inttypes.h>
 
+#include "util/utf16.h"
+
 static const struct guid vhdx_type = GUID(B04AEFB7, D19E, 4A81, B789, 25B8E9445913);
 
 bool locator_key_is(const struct locator_pair *p, const char *key)
@@ -132,4 +134,38 @@ int locator_decode(const uint8_t *buf, uint32_t length, uint64_t at, struct loca
         return fail(err, VHDX_E_CORRUPT, at, "parent locator: path is missing: one of "
                     "relative_path, volume_path and absolute_win32_path must be there");
     return 0;
+}
+
+/* Appends a text at *end; false if there is no room. */
+static bool encode_text(const char *text, uint8_t *buf, size_t size, size_t *end,
+                        struct le32 *ret_offset, struct le16 *ret_length)
+{
+    size_t units = utf8_to_utf16le(text, buf + *end, min_u64((size - *end) / 2, UINT16_MAX / 2));
+
+    if (units == SIZE_MAX || units == 0)
+        return false;
+    *ret_offset = le32_make((uint32_t)*end);
+    *ret_length = le16_make((uint16_t)(2 * units));
+    *end += 2 * units;
+    return true;
+}
+
+uint32_t locator_encode(const struct vhdx_key_value *pairs, uint16_t count, uint8_t *ret,
+                        size_t size)
+{
+    struct locator_header_disk header = { .type = guid_make(&vhdx_type),
+                                          .count = le16_make(count) };
+    size_t end = sizeof header + count * sizeof(struct locator_entry_disk);
+
+    if (end > size)
+        return 0;
+    memcpy(ret, &header, sizeof header);
+    for (uint16_t i = 0; i < count; i++) {
+        struct locator_entry_disk d;
+        if (!encode_text(pairs[i].key, ret, size, &end, &d.key_offset, &d.key_length) ||
+            !encode_text(pairs[i].value, ret, size, &end, &d.value_offset, &d.value_length))
+            return 0;
+        memcpy(ret + sizeof header + i * sizeof d, &d, sizeof d);
+    }
+    return (uint32_t)end;
 }

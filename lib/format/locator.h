@@ -33,4 +33,11 @@ int locator_decode(const uint8_t *buf, uint32_t length, uint64_t at, struct loca
 /* Is the key of p the ASCII string key? */
 bool locator_key_is(const struct locator_pair *p, const char *key);
 
+/*
+ * Writes a VHDX locator of count pairs of UTF-8 text to ret, which holds size bytes, and returns
+ * its length; 0 if it does not fit or a text is not UTF-8.
+ */
+uint32_t locator_encode(const struct vhdx_key_value *pairs, uint16_t count, uint8_t *ret,
+                        size_t size);
+
 #endif

@@ -170,3 +170,53 @@ int log_descriptor_verify(const struct log_descriptor *d, const struct log_entry
                     e->offset, d->index, d->file_offset);
     return 0;
 }
+
+void log_header_encode(const struct log_entry *e, const struct guid *log_guid,
+                       struct log_header_disk *ret)
+{
+    *ret = (struct log_header_disk){
+        .signature = { 'l', 'o', 'g', 'e' },
+        .entry_length = le32_make(e->length),
+        .tail = le32_make(e->tail),
+        .sequence_number = le64_make(e->sequence_number),
+        .descriptor_count = le32_make(e->descriptor_count),
+        .log_guid = guid_make(log_guid),
+        .flushed_file_offset = le64_make(e->flushed_file_offset),
+        .last_file_offset = le64_make(e->last_file_offset),
+    };
+}
+
+void log_data_encode(const struct log_entry *e, uint64_t file_offset, const uint8_t *sector,
+                     struct log_descriptor_disk *ret_descriptor, struct log_data_disk *ret_data)
+{
+    *ret_descriptor = (struct log_descriptor_disk){
+        .signature = { 'd', 'e', 's', 'c' },
+        .file_offset = le64_make(file_offset),
+        .sequence_number = le64_make(e->sequence_number),
+    };
+    memcpy(ret_descriptor->leading_bytes.bytes, sector, 8);
+    memcpy(ret_descriptor->trailing_bytes.bytes, sector + LOG_SECTOR_SIZE - 4, 4);
+    memcpy(ret_data->signature, "data", 4);
+    ret_data->sequence_high = le32_make((uint32_t)(e->sequence_number >> 32));
+    memcpy(ret_data->data, sector + 8, sizeof ret_data->data);
+    ret_data->sequence_low = le32_make((uint32_t)e->sequence_number);
+}
+
+void log_data_decode(const struct log_descriptor_disk *descriptor, const struct log_data_disk *data,
+                     uint8_t *ret_sector)
+{
+    memcpy(ret_sector, descriptor->leading_bytes.bytes, 8);
+    memcpy(ret_sector + 8, data->data, sizeof data->data);
+    memcpy(ret_sector + LOG_SECTOR_SIZE - 4, descriptor->trailing_bytes.bytes, 4);
+}
+
+void log_entry_seal(uint8_t *entry, uint32_t length)
+{
+    struct log_header_disk header;
+
+    memcpy(&header, entry, sizeof header);
+    uint32_t crc = log_header_checksum(&header);
+    crc = crc32c(crc, entry + sizeof header, length - sizeof header);
+    header.checksum = le32_make(crc);
+    memcpy(entry, &header, sizeof header);
+}

@@ -58,6 +58,24 @@ int log_descriptor_decode(const struct log_descriptor_disk *d, const struct log_
 int log_data_verify(const struct log_data_disk *d, const struct log_entry *e, uint64_t at,
                     struct vhdx_error *err);
 
+/* The disk form of an entry's header; the checksum is set by log_entry_seal(). */
+void log_header_encode(const struct log_entry *e, const struct guid *log_guid,
+                       struct log_header_disk *ret);
+
+/*
+ * Splits a sector of 4 KiB that belongs at file_offset into the descriptor and the data sector by
+ * which the log of entry e carries it.
+ */
+void log_data_encode(const struct log_entry *e, uint64_t file_offset, const uint8_t *sector,
+                     struct log_descriptor_disk *ret_descriptor, struct log_data_disk *ret_data);
+
+/* Puts the sector together again. */
+void log_data_decode(const struct log_descriptor_disk *descriptor, const struct log_data_disk *data,
+                     uint8_t *ret_sector);
+
+/* Sets the checksum of an entry, whose bytes are complete but for it. */
+void log_entry_seal(uint8_t *entry, uint32_t length);
+
 /*
  * What makes the image corrupt when it stands in the active sequence, although the entry is beyond
  * doubt one that a program wrote: skipping it would silently show old data.

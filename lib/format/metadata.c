@@ -297,3 +297,73 @@ int metadata_item_decode(enum metadata_known k, const uint8_t *buf, uint32_t len
     }
     __builtin_unreachable();
 }
+
+/* ---- Building ------------------------------------------------------------------------------- */
+
+const struct guid *metadata_id(enum metadata_known k)
+{
+    return &known_items[k].id;
+}
+
+static void encode_header(struct metadata_encoder *e)
+{
+    struct metadata_header_disk d = { .signature = { 'm', 'e', 't', 'a', 'd', 'a', 't', 'a' },
+                                      .entry_count = le16_make(e->count) };
+
+    memcpy(e->buf, &d, sizeof d);
+}
+
+void metadata_encode_begin(struct metadata_encoder *e, uint8_t *buf, size_t size)
+{
+    *e = (struct metadata_encoder){ .buf = buf, .size = size, .end = METADATA_TABLE_SIZE };
+    encode_header(e);
+}
+
+bool metadata_encode_item(struct metadata_encoder *e, const struct guid *id, uint32_t flags,
+                          const void *content, uint32_t length)
+{
+    struct metadata_entry_disk d = { .item_id = guid_make(id),
+                                     .offset = le32_make(length ? e->end : 0),
+                                     .length = le32_make(length), .flags = le32_make(flags) };
+
+    if (e->count == LIMIT_METADATA_ITEMS || !range_fits(e->end, length, e->size))
+        return false;
+    memcpy(e->buf + sizeof(struct metadata_header_disk) + e->count * sizeof d, &d, sizeof d);
+    if (length > 0)
+        memcpy(e->buf + e->end, content, length);
+    e->end += (uint32_t)align_up(length, 8);
+    e->count++;
+    encode_header(e);
+    return true;
+}
+
+bool metadata_encode_known(struct metadata_encoder *e, const struct metadata *m)
+{
+    const uint32_t disk_flags = METADATA_IS_VIRTUAL_DISK | METADATA_IS_REQUIRED;
+    struct file_parameters_disk parameters = {
+        .block_size = le32_make(m->block_size),
+        .flags = le32_make((m->leave_allocated ? FILE_PARAMETERS_LEAVE_ALLOCATED : 0) |
+                           (m->has_parent ? FILE_PARAMETERS_HAS_PARENT : 0)),
+    };
+    struct le64 size = le64_make(m->virtual_size);
+    struct le32 logical = le32_make(m->logical_sector_size);
+    struct le32 physical = le32_make(m->physical_sector_size);
+    struct guid_disk id = guid_make(&m->virtual_disk_id);
+    const struct {
+        enum metadata_known known;
+        uint32_t flags;
+        const void *content;
+    } items[] = {
+        { METADATA_FILE_PARAMETERS, METADATA_IS_REQUIRED, &parameters },
+        { METADATA_VIRTUAL_DISK_SIZE, disk_flags, &size },
+        { METADATA_LOGICAL_SECTOR_SIZE, disk_flags, &logical },
+        { METADATA_PHYSICAL_SECTOR_SIZE, disk_flags, &physical },
+        { METADATA_VIRTUAL_DISK_ID, disk_flags, &id },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(items); i++)
+        if (!metadata_encode_item(e, metadata_id(items[i].known), items[i].flags,
+                                  items[i].content, metadata_item_length(items[i].known)))
+            return false;
+    return true;
+}

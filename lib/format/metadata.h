@@ -67,6 +67,28 @@ const char *metadata_name(enum metadata_known k);
 int metadata_item_decode(enum metadata_known k, const uint8_t *buf, uint32_t length, uint64_t at,
                          struct metadata *m, struct vhdx_error *err);
 
+/*
+ * Building a region: metadata_encode_begin() on a zeroed buffer of size bytes, then an item at a
+ * time, the first behind the table. metadata_encode_item() returns false when the region is full.
+ */
+struct metadata_encoder {
+    uint8_t *buf;  /* borrowed */
+    size_t size;
+    uint32_t end;  /* where the next item goes */
+    uint16_t count;
+};
+
+void metadata_encode_begin(struct metadata_encoder *e, uint8_t *buf, size_t size);
+
+bool metadata_encode_item(struct metadata_encoder *e, const struct guid *id, uint32_t flags,
+                          const void *content, uint32_t length);
+
+/* The fixed known items, in Windows' order; a parent locator follows as an item of its own. */
+bool metadata_encode_known(struct metadata_encoder *e, const struct metadata *m);
+
+/* The id of a known item. */
+const struct guid *metadata_id(enum metadata_known k);
+
 /* The length that a known item must have; 0 for METADATA_PARENT_LOCATOR, which varies. */
 uint32_t metadata_item_length(enum metadata_known k);
 

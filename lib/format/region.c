@@ -142,3 +142,27 @@ int region_table_decode(const uint8_t *buf, int copy, struct region_table *ret,
                     ret->bat == UINT32_MAX ? "BAT" : "metadata");
     return 0;
 }
+
+static void encode_entry(const struct guid *guid, uint64_t offset, uint32_t length, uint8_t *ret)
+{
+    struct region_entry_disk d = { .guid = guid_make(guid), .file_offset = le64_make(offset),
+                                   .length = le32_make(length), .required = le32_make(1) };
+
+    memcpy(ret, &d, sizeof d);
+}
+
+void region_table_encode(uint64_t bat_offset, uint32_t bat_length, uint64_t metadata_offset,
+                         uint32_t metadata_length, uint8_t *ret)
+{
+    struct region_header_disk header = { .signature = { 'r', 'e', 'g', 'i' },
+                                         .entry_count = le32_make(2) };
+    size_t entry = sizeof(struct region_entry_disk);
+
+    memset(ret, 0, REGION_TABLE_SIZE);
+    memcpy(ret, &header, sizeof header);
+    encode_entry(&bat_guid, bat_offset, bat_length, ret + sizeof header);
+    encode_entry(&metadata_guid, metadata_offset, metadata_length, ret + sizeof header + entry);
+    header.checksum = le32_make(
+        crc32c_without(ret, REGION_TABLE_SIZE, offsetof(struct region_header_disk, checksum)));
+    memcpy(ret, &header, sizeof header);
+}

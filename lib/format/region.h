@@ -33,6 +33,13 @@ struct region_table {
 int region_table_decode(const uint8_t *buf, int copy, struct region_table *ret,
                         struct vhdx_error *err);
 
+/*
+ * Writes a table of a BAT and a metadata region, both required, as Windows lists them, to the
+ * REGION_TABLE_SIZE bytes at ret.
+ */
+void region_table_encode(uint64_t bat_offset, uint32_t bat_length, uint64_t metadata_offset,
+                         uint32_t metadata_length, uint8_t *ret);
+
 /* What a region is called in messages. */
 const char *region_name(const struct region *r);
 

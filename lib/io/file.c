@@ -17,6 +17,8 @@
 
 struct file {
     int fd;
+    bool is_device;
+    bool writable;
     struct file_id id;
 };
 
@@ -51,6 +53,66 @@ static int file_size(void *opaque, uint64_t *ret_size)
     return 0;
 }
 
+static int file_pwrite(void *opaque, const void *buf, size_t len, uint64_t offset)
+{
+    const struct file *f = opaque;
+    const char *p = buf;
+
+    while (len > 0) {
+        ssize_t n = pwrite(f->fd, p, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        p += n;
+        offset += (size_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int file_flush(void *opaque)
+{
+    const struct file *f = opaque;
+
+    return fdatasync(f->fd) < 0 ? -errno : 0;
+}
+
+/* A block device keeps its size: it is large enough, or full. */
+static int file_truncate(void *opaque, uint64_t size)
+{
+    const struct file *f = opaque;
+    uint64_t have = 0;
+
+    if (f->is_device) {
+        int r = file_size(opaque, &have);
+        return r < 0 ? r : size <= have ? 0 : -ENOSPC;
+    }
+    return ftruncate(f->fd, (off_t)size) < 0 ? -errno : 0;
+}
+
+static int allocate(const struct file *f, int mode, uint64_t offset, uint64_t len)
+{
+    int r;
+
+    do
+        r = fallocate(f->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
+    while (r < 0 && errno == EINTR);
+    if (r == 0)
+        return 0;
+    return errno == ENOSYS || errno == ENODEV || errno == EINVAL ? -EOPNOTSUPP : -errno;
+}
+
+static int file_zero(void *opaque, uint64_t offset, uint64_t len)
+{
+    return allocate(opaque, FALLOC_FL_ZERO_RANGE, offset, len);
+}
+
+static int file_discard(void *opaque, uint64_t offset, uint64_t len)
+{
+    return allocate(opaque, FALLOC_FL_PUNCH_HOLE, offset, len);
+}
+
 static void file_close(void *opaque)
 {
     struct file *f = opaque;
@@ -72,9 +134,9 @@ static int verify_kind(int fd, struct stat *ret, struct vhdx_error *err)
 }
 
 /* O_NOATIME is permitted to the file's owner only. */
-static int open_quietly(const char *path)
+static int open_quietly(const char *path, bool writable)
 {
-    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    const int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     int fd = open(path, flags | O_NOATIME);
 
     if (fd < 0 && errno == EPERM)
@@ -86,55 +148,68 @@ static int open_quietly(const char *path)
  * Opens what the path names only after looking at it: opening alone can rewind a tape, start a
  * watchdog or let the writer of a pipe run, and the path may come from an image.
  */
-static int open_verified(const char *path, int *ret_fd, struct stat *ret_st,
-                         struct vhdx_error *err)
+static int open_verified(const char *path, bool writable, int *ret_fd, struct vhdx_error *err)
 {
+    struct stat st;
     char proc[32];
     CLEANUP_CLOSE int place = open(path, O_PATH | O_CLOEXEC);
 
     if (place < 0)
         return fail_errno(err, errno, VHDX_OFFSET_NONE, "opening");
-    int r = verify_kind(place, ret_st, err);
+    int r = verify_kind(place, &st, err);
     if (r < 0)
         return r;
     snprintf(proc, sizeof proc, "/proc/self/fd/%d", place);
-    CLEANUP_CLOSE int fd = open_quietly(proc);
+    int fd = open_quietly(proc, writable);
     if (fd < 0 && errno == ENOENT) /* no /proc here */
-        fd = open_quietly(path);
+        fd = open_quietly(path, writable);
     if (fd < 0)
         return fail_errno(err, errno, VHDX_OFFSET_NONE, "opening");
-    r = verify_kind(fd, ret_st, err);
-    if (r < 0)
-        return r;
     *ret_fd = fd;
-    fd = -1;
     return 0;
 }
 
-int file_open(const char *path, struct vhdx_io *ret, struct vhdx_error *err)
+int file_adopt(int fd, bool writable, struct vhdx_io *ret, struct vhdx_error *err)
 {
     struct stat st;
-    CLEANUP_CLOSE int fd = -1;
+    CLEANUP_CLOSE int owned = fd;
 
-    int r = open_verified(path, &fd, &st, err);
+    int r = verify_kind(fd, &st, err);
     if (r < 0)
         return r;
 
     struct file *f = malloc(sizeof *f);
     if (!f)
         return fail_nomem(err);
-    *f = (struct file){ .fd = fd, .id = { st.st_dev, st.st_ino } };
-    fd = -1;
+    *f = (struct file){ .fd = owned, .is_device = S_ISBLK(st.st_mode), .writable = writable,
+                        .id = { st.st_dev, st.st_ino } };
+    owned = -1;
     *ret = (struct vhdx_io){ .struct_size = sizeof *ret, .opaque = f, .pread = file_pread,
                              .size = file_size, .close = file_close };
+    if (writable) {
+        ret->pwrite = file_pwrite;
+        ret->flush = file_flush;
+        ret->truncate = file_truncate;
+        ret->zero = file_zero;
+        ret->discard = file_discard;
+    }
     return 0;
+}
+
+int file_open(const char *path, bool writable, struct vhdx_io *ret, struct vhdx_error *err)
+{
+    int fd = -1;
+
+    int r = open_verified(path, writable, &fd, err);
+    return r < 0 ? r : file_adopt(fd, writable, ret, err);
 }
 
 int file_lock(const struct vhdx_io *io, bool *ret_supported, struct vhdx_error *err)
 {
     const struct file *f = io->opaque;
 
-    return lock_reader(f->fd, ret_supported, err);
+    return f->writable ? lock_writer(f->fd, ret_supported, err)
+                       : lock_reader(f->fd, ret_supported, err);
 }
 
 bool file_get_id(const struct vhdx_io *io, struct file_id *ret)

@@ -17,14 +17,18 @@ struct file_id {
 };
 
 /*
- * Opens path read-only: a regular file or a block device, VHDX_E_INVALID for anything else (without
- * waiting for the other end of a pipe). Takes no lock: see file_lock().
+ * Opens path, read-only or for writing too: a regular file or a block device, VHDX_E_INVALID for
+ * anything else (without waiting for the other end of a pipe). Takes no lock: see file_lock().
  */
-int file_open(const char *path, struct vhdx_io *ret, struct vhdx_error *err);
+int file_open(const char *path, bool writable, struct vhdx_io *ret, struct vhdx_error *err);
+
+/* The same over an open descriptor, which belongs to the file from now on, also after a failure. */
+int file_adopt(int fd, bool writable, struct vhdx_io *ret, struct vhdx_error *err);
 
 /*
- * Takes the lock of a reader (lock.h) on a file opened by file_open(), held until it is closed.
- * *ret_supported is false where the file system has no such locks, which is no error.
+ * Takes the lock of a reader, or of a writer if it was opened so (lock.h), on a file opened by
+ * file_open(), held until it is closed. *ret_supported is false where the file system has no such
+ * locks, which is no error.
  */
 int file_lock(const struct vhdx_io *io, bool *ret_supported, struct vhdx_error *err);
 

@@ -59,15 +59,28 @@ static int take(int fd, unsigned held, unsigned unshared)
     return r;
 }
 
-int lock_reader(int fd, bool *ret_supported, struct vhdx_error *err)
+static int lock(int fd, unsigned held, unsigned unshared, const char *use, bool *ret_supported,
+                struct vhdx_error *err)
 {
-    int r = take(fd, 1u << PERM_CONSISTENT_READ, 1u << PERM_WRITE | 1u << PERM_RESIZE);
+    int r = take(fd, held, unshared);
 
     if (r < 0 && !is_unsupported(r) && r != -EAGAIN && r != -EACCES)
         return fail_errno(err, -r, VHDX_OFFSET_NONE, "locking");
     if (r == 1 || r == -EAGAIN || r == -EACCES)
         return fail(err, VHDX_E_LOCKED, VHDX_OFFSET_NONE,
-                    "another process has the image open for writing (lsof or lslocks shows which)");
+                    "another process has the image open%s (lsof or lslocks shows which)", use);
     *ret_supported = r == 0;
     return 0;
+}
+
+int lock_reader(int fd, bool *ret_supported, struct vhdx_error *err)
+{
+    return lock(fd, 1u << PERM_CONSISTENT_READ, 1u << PERM_WRITE | 1u << PERM_RESIZE,
+                " for writing", ret_supported, err);
+}
+
+int lock_writer(int fd, bool *ret_supported, struct vhdx_error *err)
+{
+    return lock(fd, 1u << PERM_CONSISTENT_READ | 1u << PERM_WRITE | 1u << PERM_RESIZE,
+                1u << PERM_WRITE | 1u << PERM_RESIZE, "", ret_supported, err);
 }

@@ -23,4 +23,8 @@
  */
 int lock_reader(int fd, bool *ret_supported, struct vhdx_error *err);
 
+/* The same as a writer: it holds permissions 0, 1 and 3 and lets nobody else write or resize; other
+   readers that insist on an image that does not change are excluded, and exclude it. */
+int lock_writer(int fd, bool *ret_supported, struct vhdx_error *err);
+
 #endif

@@ -33,16 +33,16 @@ struct outfile {
 
 /* Judges what stands at path already. */
 static int verify_target(const char *path, const struct stat *st, bool replace,
-                         const struct file_id *forbidden, size_t forbidden_count,
-                         struct vhdx_error *err)
+                         const char *source, const struct file_id *forbidden, size_t
+                         forbidden_count, struct vhdx_error *err)
 {
     struct file_id id = { st->st_dev, st->st_ino };
 
     for (size_t i = 0; i < forbidden_count; i++)
         if (file_id_equal(&id, &forbidden[i]))
             return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
-                        "%s: output is %s", path,
-                        i == 0 ? "the input itself" : "a parent of the input");
+                        i == 0 ? "%s: output is %s itself" : "%s: output is a parent of %s", path,
+                        source);
     if (!S_ISREG(st->st_mode))
         return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
                     "%s: output exists and is not a regular file", path);
@@ -54,8 +54,8 @@ static int verify_target(const char *path, const struct stat *st, bool replace,
 
 /* Finds the final name, with symbolic links resolved, so that rename() replaces the target. */
 static int resolve_target(struct outfile *o, const char *path, bool replace,
-                          const struct file_id *forbidden, size_t forbidden_count,
-                          struct vhdx_error *err)
+                          const char *source, const struct file_id *forbidden, size_t
+                          forbidden_count, struct vhdx_error *err)
 {
     struct stat st;
 
@@ -69,7 +69,7 @@ static int resolve_target(struct outfile *o, const char *path, bool replace,
         o->path = strdup(path);
         return o->path ? 0 : fail_nomem(err);
     }
-    int r = verify_target(path, &st, replace, forbidden, forbidden_count, err);
+    int r = verify_target(path, &st, replace, source, forbidden, forbidden_count, err);
     if (r < 0)
         return r;
     o->replaces = true;
@@ -115,15 +115,16 @@ static int create_temporary(struct outfile *o, struct vhdx_error *err)
     return fail_errno(err, EEXIST, VHDX_OFFSET_NONE, "%s: creating", o->path);
 }
 
-int outfile_open(const char *path, uint64_t size, bool replace, const struct file_id *forbidden,
-                 size_t forbidden_count, struct outfile **ret, struct vhdx_error *err)
+int outfile_open(const char *path, uint64_t size, bool replace, const char *source,
+                 const struct file_id *forbidden, size_t forbidden_count, struct outfile **ret,
+                 struct vhdx_error *err)
 {
     struct outfile *o = calloc(1, sizeof *o);
 
     if (!o)
         return fail_nomem(err);
     o->fd = -1;
-    int r = resolve_target(o, path, replace, forbidden, forbidden_count, err);
+    int r = resolve_target(o, path, replace, source, forbidden, forbidden_count, err);
     if (r == 0)
         r = create_temporary(o, err);
     if (r == 0 && ftruncate(o->fd, (off_t)size) < 0)
@@ -134,6 +135,28 @@ int outfile_open(const char *path, uint64_t size, bool replace, const struct fil
         return r;
     }
     *ret = o;
+    return 0;
+}
+
+int outfile_io(struct outfile *o, struct vhdx_io *ret, struct vhdx_error *err)
+{
+    int fd = fcntl(o->fd, F_DUPFD_CLOEXEC, 0);
+
+    if (fd < 0)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: duplicating the descriptor", o->path);
+    return file_adopt(fd, true, ret, err);
+}
+
+int outfile_allocate(struct outfile *o, uint64_t offset, uint64_t len, struct vhdx_error *err)
+{
+    int r;
+
+    do
+        r = posix_fallocate(o->fd, (off_t)offset, (off_t)len);
+    while (r == EINTR);
+    if (r != 0)
+        return fail_errno(err, r, VHDX_OFFSET_NONE, "%s: setting aside %" PRIu64 " bytes", o->path,
+                          len);
     return 0;
 }
 

@@ -19,12 +19,19 @@ struct outfile;
 
 /*
  * Begins an output of size bytes of zeros that is to become path. What stands at path, if anything,
- * must be a regular file, empty unless replace is set, and none of the forbidden ones (those being
- * read). A symbolic link is followed: its target is replaced. Ends with outfile_commit() or
- * outfile_discard().
+ * must be a regular file, empty unless replace is set, and none of the forbidden ones: source (for
+ * messages) and its parents. A symbolic link is followed: its target is replaced. Ends with
+ * outfile_commit() or outfile_discard().
  */
-int outfile_open(const char *path, uint64_t size, bool replace, const struct file_id *forbidden,
-                 size_t forbidden_count, struct outfile **ret, struct vhdx_error *err);
+int outfile_open(const char *path, uint64_t size, bool replace, const char *source,
+                 const struct file_id *forbidden, size_t forbidden_count, struct outfile **ret,
+                 struct vhdx_error *err);
+
+/* The output as a writable file. Close it before the output is committed or discarded. */
+int outfile_io(struct outfile *o, struct vhdx_io *ret, struct vhdx_error *err);
+
+/* Sets aside disk space for a range, so that writing there cannot fail for want of it. */
+int outfile_allocate(struct outfile *o, uint64_t offset, uint64_t len, struct vhdx_error *err);
 
 /* Whole or failed. Any thread may call. */
 int outfile_pwrite(struct outfile *o, const void *buf, size_t len, uint64_t offset,

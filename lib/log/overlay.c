@@ -307,3 +307,21 @@ int overlay_pread(const struct overlay *o, const struct vhdx_io *io, void *buf, 
     }
     return 0;
 }
+
+int overlay_apply(const struct overlay *o, const struct vhdx_io *io, struct vhdx_error *err)
+{
+    int r = o->size > o->file_size ? io_truncate(io, o->size, err) : 0;
+
+    for (size_t i = 0; i < o->count && r == 0; i++) {
+        const struct change *s = &o->segments[i];
+        uint8_t sector[LOG_SECTOR_SIZE];
+        if (s->data == IS_ZERO) {
+            r = io_discard(io, s->start, s->end - s->start, true, err);
+            continue;
+        }
+        r = read_segment(o, s, io, sector, sizeof sector, s->start, err);
+        if (r == 0)
+            r = io_pwrite(io, sector, sizeof sector, s->start, err);
+    }
+    return r < 0 ? r : io_flush(io, err);
+}

@@ -34,4 +34,11 @@ uint64_t overlay_size(const struct overlay *o);
 int overlay_pread(const struct overlay *o, const struct vhdx_io *io, void *buf, size_t len,
                   uint64_t offset, struct vhdx_error *err);
 
+/*
+ * Replays into the file: writes every segment, extends the file to overlay_size() and makes it
+ * stable. The log stays as it is: interrupted, the replay is simply done again. Afterwards LogGuid
+ * may be cleared.
+ */
+int overlay_apply(const struct overlay *o, const struct vhdx_io *io, struct vhdx_error *err);
+
 #endif

@@ -37,26 +37,15 @@ static int write_raw(const uint8_t *buf, uint64_t len, uint64_t offset, void *op
     return r;
 }
 
-/* The files that are being read, which must not be written over. */
-static size_t files_of_chain(const struct chain *c, struct file_id ids[LIMIT_CHAIN_LENGTH])
-{
-    size_t count = 0;
-
-    for (uint32_t i = 0; i < c->count; i++)
-        if (c->images[i]->has_id)
-            ids[count++] = c->images[i]->id;
-    return count;
-}
-
 int convert_disk(struct vhdx *v, const char *path, const struct vhdx_convert_options *opts,
                  struct vhdx_error *err)
 {
     struct file_id ids[LIMIT_CHAIN_LENGTH];
-    size_t count = files_of_chain(&v->chain, ids);
+    size_t count = chain_file_ids(&v->chain, ids);
     struct outfile *out;
 
     int r = outfile_open(path, v->chain.images[0]->geometry.virtual_size,
-                         opts->flags & VHDX_CONVERT_REPLACE, ids, count, &out, err);
+                         opts->flags & VHDX_CONVERT_REPLACE, "the input", ids, count, &out, err);
     if (r < 0)
         return r;
     r = stream_disk(&v->chain, &opts->progress, write_raw, out, err);

@@ -6,17 +6,27 @@
 #include "ops/info.h"
 
 #include "core/table.h"
+#include "core/writer.h"
 
 static struct vhdx_copy_info copy_info(const struct copy_state *c)
 {
     return (struct vhdx_copy_info){ .valid = c->valid, .in_use = c->in_use,
                                     .sequence_number = c->sequence_number,
-                                    .problem = c->problem };
+                                    .problem = c->valid ? NULL : c->problem };
+}
+
+static void get_headers(const struct image *img, struct vhdx_info *ret)
+{
+    for (int i = 0; i < 2; i++)
+        ret->headers[i] = copy_info(&img->headers[i]);
+    guid_format(&img->header.file_write_guid, ret->file_write_guid);
+    guid_format(&img->header.data_write_guid, ret->data_write_guid);
+    guid_format(&img->header.log_guid, ret->log_guid);
 }
 
 void info_get(const struct vhdx *v, struct vhdx_info *ret)
 {
-    const struct image *img = v->chain.images[0];
+    struct image *img = v->chain.images[0];
     const struct region *bat = image_bat_region(img), *metadata = image_metadata_region(img);
 
     *ret = (struct vhdx_info){
@@ -25,7 +35,7 @@ void info_get(const struct vhdx *v, struct vhdx_info *ret)
         .logical_sector_size = img->metadata.logical_sector_size,
         .physical_sector_size = img->metadata.physical_sector_size,
         .virtual_size = img->metadata.virtual_size,
-        .file_size = img->file_size,
+        .file_size = img->writer ? image_size(img) : img->file_size,
         .path = img->path,
         .creator = img->creator,
         .log_state = img->log.state,
@@ -45,14 +55,12 @@ void info_get(const struct vhdx *v, struct vhdx_info *ret)
         .notes = (const char *const *)img->notes.items,
         .notes_count = img->notes.count,
     };
-    for (int i = 0; i < 2; i++) {
-        ret->headers[i] = copy_info(&img->headers[i]);
+    for (int i = 0; i < 2; i++)
         ret->region_tables[i] = copy_info(&img->region_tables[i]);
-    }
     guid_format(&img->metadata.virtual_disk_id, ret->virtual_disk_id);
-    guid_format(&img->header.file_write_guid, ret->file_write_guid);
-    guid_format(&img->header.data_write_guid, ret->data_write_guid);
-    guid_format(&img->header.log_guid, ret->log_guid);
+    writer_lock_headers(img);
+    get_headers(img, ret);
+    writer_unlock_headers(img);
 }
 
 static void count_payload(struct vhdx_stats *s, uint64_t entry)
@@ -97,9 +105,9 @@ static void count_entry(const struct image *img, uint64_t index, uint64_t entry,
 
     uint64_t end = block_end(&img->geometry, is_bitmap, number, entry);
     s->required_file_size = max_u64(s->required_file_size, end);
-    if (bat_file_offset(entry) >= img->size)
+    if (bat_file_offset(entry) >= image_size(img))
         s->lost_blocks++;
-    else if (end > img->size)
+    else if (end > image_size(img))
         s->cut_blocks++;
 }
 
@@ -110,8 +118,10 @@ int info_stats(struct vhdx *v, struct vhdx_stats *ret, struct vhdx_error *err)
     struct vhdx_stats s = { .payload_blocks = img->geometry.payload_blocks };
     int r = 0;
 
+    writer_lock_headers(img);
     if (img->header.log_length > 0)
         s.required_file_size = img->header.log_offset + img->header.log_length;
+    writer_unlock_headers(img);
     for (uint32_t i = 0; i < img->regions->count; i++) {
         const struct region *g = &img->regions->regions[i];
         s.required_file_size = max_u64(s.required_file_size, g->offset + g->length);
@@ -148,8 +158,10 @@ void info_link(const struct vhdx *v, uint32_t depth, struct vhdx_link *ret)
     if (depth == v->chain.count)
         return;
 
-    const struct image *img = v->chain.images[depth];
+    struct image *img = v->chain.images[depth];
+    writer_lock_headers(img);
     guid_format(&img->header.data_write_guid, ret->data_write_guid);
+    writer_unlock_headers(img);
     ret->type = image_type(img);
     ret->block_size = img->metadata.block_size;
     ret->logical_sector_size = img->metadata.logical_sector_size;

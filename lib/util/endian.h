@@ -37,4 +37,28 @@ static inline uint64_t le64_get(struct le64 x)
     return le64toh(v);
 }
 
+static inline struct le16 le16_make(uint16_t v)
+{
+    struct le16 x;
+    v = htole16(v);
+    memcpy(x.bytes, &v, sizeof v);
+    return x;
+}
+
+static inline struct le32 le32_make(uint32_t v)
+{
+    struct le32 x;
+    v = htole32(v);
+    memcpy(x.bytes, &v, sizeof v);
+    return x;
+}
+
+static inline struct le64 le64_make(uint64_t v)
+{
+    struct le64 x;
+    v = htole64(v);
+    memcpy(x.bytes, &v, sizeof v);
+    return x;
+}
+
 #endif

@@ -5,6 +5,8 @@
 
 #include "util/guid.h"
 
+#include <sys/random.h>
+
 /* Where byte i in reading order stands on disk. */
 static const uint8_t disk_index[16] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
 
@@ -15,6 +17,27 @@ struct guid guid_get(struct guid_disk d)
     for (int i = 0; i < 16; i++)
         g.bytes[i] = d.bytes[disk_index[i]];
     return g;
+}
+
+struct guid_disk guid_make(const struct guid *g)
+{
+    struct guid_disk d;
+
+    for (int i = 0; i < 16; i++)
+        d.bytes[disk_index[i]] = g->bytes[i];
+    return d;
+}
+
+bool guid_random(struct guid *ret)
+{
+    struct guid g;
+
+    if (getrandom(g.bytes, sizeof g.bytes, 0) != sizeof g.bytes)
+        return false;
+    g.bytes[6] = (uint8_t)((g.bytes[6] & 0x0f) | 0x40);
+    g.bytes[8] = (uint8_t)((g.bytes[8] & 0x3f) | 0x80);
+    *ret = g;
+    return true;
 }
 
 /* A dash stands before bytes 4, 6, 8 and 10. */

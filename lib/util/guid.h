@@ -29,6 +29,12 @@ struct guid { uint8_t bytes[16]; };
 
 struct guid guid_get(struct guid_disk d);
 
+struct guid_disk guid_make(const struct guid *g);
+
+/* A new random one (RFC 9562, version 4). The system's random numbers are always there once it has
+   started; false only where they are forbidden. */
+bool guid_random(struct guid *ret);
+
 /* Lower case, without braces: "2dc27766-f623-4200-9d64-115e9bfd4a08". */
 void guid_format(const struct guid *g, char ret_text[GUID_TEXT_SIZE]);
 

@@ -34,6 +34,9 @@
    built. */
 #define LIMIT_LOG_DESCRIPTORS (256 * KIB)
 
+/* Longest log entry that is written, however long the log: a commit's buffer. */
+#define LIMIT_COMMIT_LENGTH (4 * MIB)
+
 /* Entries of a region table and of a metadata table: [MS-VHDX] 2.2.3.1, 2.6.1.1. */
 #define LIMIT_REGIONS 2047
 #define LIMIT_METADATA_ITEMS 2047

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* UTF-16LE to UTF-8, and reading UTF-8; see utf16.h. */
+/* UTF-16LE from and to UTF-8; see utf16.h. */
 
 #include "util/utf16.h"
 
@@ -85,4 +85,30 @@ uint32_t utf8_next(const char **p)
         return UTF8_INVALID;
     *p += tail + 1;
     return c;
+}
+
+static void put_unit(uint8_t *ret, size_t i, uint32_t unit)
+{
+    ret[2 * i] = (uint8_t)unit;
+    ret[2 * i + 1] = (uint8_t)(unit >> 8);
+}
+
+size_t utf8_to_utf16le(const char *text, uint8_t *ret, size_t max_units)
+{
+    size_t n = 0;
+
+    while (*text) {
+        uint32_t c = utf8_next(&text);
+        size_t units = c < 0x10000 ? 1 : 2;
+        if (c == UTF8_INVALID || units > max_units - n)
+            return SIZE_MAX;
+        if (units == 1) {
+            put_unit(ret, n, c);
+        } else {
+            put_unit(ret, n, 0xd800 + ((c - 0x10000) >> 10));
+            put_unit(ret, n + 1, 0xdc00 + ((c - 0x10000) & 0x3ff));
+        }
+        n += units;
+    }
+    return n;
 }

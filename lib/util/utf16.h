@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* UTF-16LE, as VHDX stores text, to UTF-8; and reading UTF-8. */
+/* UTF-16LE, as VHDX stores text, from and to UTF-8. */
 #ifndef UTIL_UTF16_H
 #define UTIL_UTF16_H
 
@@ -17,6 +17,12 @@
  * surrogate becomes U+FFFD.
  */
 size_t utf16le_to_utf8(const uint8_t *src, size_t units, char *ret);
+
+/*
+ * The other way: writes the UTF-8 text as at most max_units code units to ret, without a NUL, and
+ * returns how many. SIZE_MAX if text is not valid UTF-8 or does not fit.
+ */
+size_t utf8_to_utf16le(const char *text, uint8_t *ret, size_t max_units);
 
 #define UTF8_INVALID 0x110000u /* one past the last code point */
 

@@ -20,7 +20,7 @@ static void file_reads_its_bytes(void **state)
     char buf[3];
 
     write_text(path, "abcdef");
-    assert_int_equal(file_open(path, &io, &err), 0);
+    assert_int_equal(file_open(path, false, &io, &err), 0);
     assert_int_equal(io_size(&io, &size, &err), 0);
     assert_int_equal(size, 6);
     assert_int_equal(io_pread(&io, buf, 3, 3, &err), 0);
@@ -36,7 +36,7 @@ static void file_is_read_only(void **state)
 
     write_text(path, "abcdef");
     assert_int_equal(chmod(path, 0400), 0);
-    assert_int_equal(file_open(path, &io, NULL), 0);
+    assert_int_equal(file_open(path, false, &io, NULL), 0);
     assert_int_equal(io.struct_size, sizeof io);
     assert_null(io.pwrite);
     io_close(&io);
@@ -50,7 +50,7 @@ static void file_that_shrank_is_an_error(void **state)
     char buf[6];
 
     write_text(path, "abcdef");
-    assert_int_equal(file_open(path, &io, NULL), 0);
+    assert_int_equal(file_open(path, false, &io, NULL), 0);
     assert_int_equal(truncate(path, 3), 0);
     expect_error(io_pread(&io, buf, 6, 0, &err), &err, VHDX_E_SYSTEM, 0, "reading 6 bytes");
     assert_int_equal(err.sys_errno, EIO);
@@ -64,7 +64,7 @@ static void missing_file_is_a_system_error(void **state)
 
     memset(&io, 0x5a, sizeof io);
     struct vhdx_io before = io;
-    expect_error(file_open(in_folder(*state, "a"), &io, &err), &err, VHDX_E_SYSTEM,
+    expect_error(file_open(in_folder(*state, "a"), false, &io, &err), &err, VHDX_E_SYSTEM,
                  VHDX_OFFSET_NONE, "opening: ");
     assert_int_equal(err.sys_errno, ENOENT);
     assert_memory_equal(&io, &before, sizeof io);
@@ -75,7 +75,7 @@ static void folder_is_no_file(void **state)
     struct vhdx_error err = blank_error();
     struct vhdx_io io;
 
-    expect_error(file_open(in_folder(*state, "."), &io, &err), &err, VHDX_E_INVALID,
+    expect_error(file_open(in_folder(*state, "."), false, &io, &err), &err, VHDX_E_INVALID,
                  VHDX_OFFSET_NONE, "directory|must be a file");
 }
 
@@ -86,7 +86,7 @@ static void pipe_is_refused_without_waiting(void **state)
     struct vhdx_io io;
 
     assert_int_equal(mkfifo(path, 0600), 0);
-    expect_error(file_open(path, &io, &err), &err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+    expect_error(file_open(path, false, &io, &err), &err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
                  "neither a regular file nor a block device");
 }
 
@@ -96,7 +96,7 @@ static void character_device_is_refused(void **state)
     struct vhdx_io io;
 
     (void)state;
-    expect_error(file_open("/dev/zero", &io, &err), &err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+    expect_error(file_open("/dev/zero", false, &io, &err), &err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
                  "neither a regular file nor a block device");
 }
 
@@ -113,7 +113,7 @@ static void two_paths_of_one_file_have_one_id(void **state)
     assert_int_equal(symlink("a", link_path), 0);
     for (int i = 0; i < 4; i++) {
         struct vhdx_io io;
-        assert_int_equal(file_open(paths[i], &io, NULL), 0);
+        assert_int_equal(file_open(paths[i], false, &io, NULL), 0);
         assert_true(file_get_id(&io, &ids[i]));
         io_close(&io);
     }
@@ -150,7 +150,7 @@ static void reading_leaves_the_times_alone(void **state)
 
     write_text(path, "abcdef");
     assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
-    assert_int_equal(file_open(path, &io, NULL), 0);
+    assert_int_equal(file_open(path, false, &io, NULL), 0);
     assert_int_equal(io_pread(&io, buf, 6, 0, NULL), 0);
     io_close(&io);
     assert_int_equal(stat(path, &st), 0);
@@ -166,7 +166,7 @@ static void descriptor_does_not_leak_into_programs(void **state)
 
     write_text(path, "abcdef");
     close(before); /* the lowest number free: the one that the file gets */
-    assert_int_equal(file_open(path, &io, NULL), 0);
+    assert_int_equal(file_open(path, false, &io, NULL), 0);
     assert_true(fcntl(before, F_GETFD) & FD_CLOEXEC);
     io_close(&io);
     after = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -166,7 +166,7 @@ static void file_opened_read_only_can_be_locked(void **state)
 
     write_text(path, "x");
     int other = open_file(path);
-    assert_int_equal(file_open(path, &io, &err), 0);
+    assert_int_equal(file_open(path, false, &io, &err), 0);
     assert_false(byte_is_held(other, 100)); /* opening alone takes no lock */
     assert_int_equal(file_lock(&io, &supported, &err), 0);
     assert_true(supported);

@@ -15,7 +15,7 @@
 static int begin(const char *path, uint64_t size, bool replace, struct outfile **ret,
                  struct vhdx_error *err)
 {
-    return outfile_open(path, size, replace, NULL, 0, ret, err);
+    return outfile_open(path, size, replace, "the input", NULL, 0, ret, err);
 }
 
 static struct outfile *must_begin(const char *path, uint64_t size, bool replace)
@@ -249,7 +249,8 @@ static void expect_refused(struct folder *f, const char *path, bool replace,
     unsigned names = count_names(in_folder(f, ""));
     struct outfile *o = NULL;
 
-    expect_error(outfile_open(path, 3, replace, forbidden, count, &o, &err), &err, VHDX_E_INVALID,
+    expect_error(outfile_open(path, 3, replace, "the input", forbidden, count, &o, &err), &err,
+                 VHDX_E_INVALID,
                  VHDX_OFFSET_NONE, words);
     assert_true(strstr(err.message, path) == err.message);
     assert_null(o);

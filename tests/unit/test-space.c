@@ -3,7 +3,7 @@
 
 /* Which MiBs of the file belong to a structure; and lists of lines. */
 
-#include "core/lines.h"
+#include "util/lines.h"
 #include "core/space.h"
 #include "util/limits.h"
 

@@ -3,7 +3,7 @@
 
 /* Windows paths on a local file system. */
 
-#include "core/winpath.h"
+#include "io/winpath.h"
 
 #include "expect.h"
 #include "tempdir.h"

@@ -3,7 +3,7 @@
 
 /* A growing list of text lines; see lines.h. */
 
-#include "core/lines.h"
+#include "util/lines.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 /* Copyright (c) the vhdx authors */
 
 /* A growing list of text lines: notes about an image, steps of a search. */
-#ifndef CORE_LINES_H
-#define CORE_LINES_H
+#ifndef UTIL_LINES_H
+#define UTIL_LINES_H
 
 #include <stddef.h>
 

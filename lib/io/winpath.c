@@ -3,9 +3,10 @@
 
 /* Windows paths on a local file system; see winpath.h. */
 
-#include "core/winpath.h"
+#include "io/winpath.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -226,4 +227,80 @@ bool winpath_same_image_name(const char *a, const char *b)
     size_t len = stem_length(a);
 
     return len == stem_length(b) && same_text(a, b, len);
+}
+
+static void to_backslashes(char *path)
+{
+    for (; *path; path++)
+        if (*path == '/')
+            *path = '\\';
+}
+
+char *winpath_relative(const char *folder, const char *file)
+{
+    size_t common = 0, ups = 0; /* common: ends behind a '/' of file */
+
+    if (strcmp(folder, "/") == 0)
+        folder = "";
+    for (size_t i = 0;; i++) {
+        bool folder_ends = folder[i] == '/' || folder[i] == '\0';
+        if (folder_ends && file[i] == '/')
+            common = i + 1;
+        if (folder[i] == '\0' || folder[i] != file[i])
+            break;
+    }
+    for (const char *p = folder + common - 1; common > 0 && *p; p++)
+        ups += *p == '/' && p[1] != '\0';
+
+    char *result = malloc(3 * ups + strlen(file) + 3), *end = result;
+    if (!result)
+        return NULL;
+    if (ups == 0)
+        end = stpcpy(end, "./");
+    while (ups-- > 0)
+        end = stpcpy(end, "../");
+    stpcpy(end, file + common);
+    to_backslashes(result);
+    return result;
+}
+
+/* Does the map lead to a volume by its GUID? */
+static bool is_volume(const struct vhdx_path_map *map)
+{
+    return same_text(skip_beginning(map->windows), "Volume{", 7);
+}
+
+/* Does the local folder cover file, whole names only? *ret_len: how much of it. */
+static bool local_covers(const char *file, const char *folder, size_t *ret_len)
+{
+    size_t len = strlen(folder);
+
+    while (len > 0 && folder[len - 1] == '/')
+        len--;
+    *ret_len = len;
+    return strncmp(file, folder, len) == 0 && file[len] == '/';
+}
+
+char *winpath_unmap(const char *file, const struct vhdx_path_map *maps, size_t count, bool volume)
+{
+    const char *prefix = volume ? "\\\\?\\Volume{00000000-0000-0000-0000-000000000000}" : "C:";
+    size_t skip = 0, prefix_len;
+    char *result;
+
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP_FREE char *local = realpath(maps[i].local, NULL);
+        size_t len;
+        if (!local || is_volume(&maps[i]) != volume || !local_covers(file, local, &len))
+            continue;
+        prefix = maps[i].windows;
+        skip = len;
+        break;
+    }
+    prefix_len = strlen(prefix);
+    while (prefix_len > 0 && is_separator(prefix[prefix_len - 1]))
+        prefix_len--;
+    if (asprintf(&result, "%.*s%s", (int)prefix_len, prefix, file + skip) < 0)
+        return NULL;
+    to_backslashes(result);
+    return result;
 }

@@ -5,8 +5,8 @@
  * Paths as Windows writes them, on a system that has no drive letters: names separated by
  * backslashes, compared without regard to ASCII case, ".." resolved by the text alone.
  */
-#ifndef CORE_WINPATH_H
-#define CORE_WINPATH_H
+#ifndef IO_WINPATH_H
+#define IO_WINPATH_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +37,19 @@ char *winpath_map(const char *path, const struct vhdx_path_map *maps, size_t cou
  * regard to case where they are not found as they are. NULL if there is no such file. To be freed.
  */
 char *winpath_find(const char *path, size_t keep);
+
+/*
+ * The Windows path, relative to a local folder, of a local file; both absolute and without symbolic
+ * links: "..\\x\\base.vhdx", ".\\base.vhdx". NULL if memory is short. To be freed.
+ */
+char *winpath_relative(const char *folder, const char *file);
+
+/*
+ * The absolute Windows path of an absolute local file: a map used backwards, one to a volume if
+ * volume is set, else one to a drive or share. Without a map, the local path on drive C: or on a
+ * volume of zeros. NULL if memory is short. To be freed.
+ */
+char *winpath_unmap(const char *file, const struct vhdx_path_map *maps, size_t count, bool volume);
 
 /* Are two file names the same without regard to case and to an ending of .vhdx or .avhdx? */
 bool winpath_same_image_name(const char *a, const char *b);
