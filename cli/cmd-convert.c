@@ -33,22 +33,12 @@ static int on_progress(uint64_t done, uint64_t total, void *opaque)
     return interrupt_pending();
 }
 
-/* True when -y would have helped. The error does not tell: it is one of many invalid arguments. */
-static bool is_replaceable(struct vhdx *v, const char *output)
-{
-    struct stat st;
-    const char *path;
-
-    return stat(output, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
-           !image_is_in_chain(v, &st, &path);
-}
-
 static void report_failure(struct vhdx *v, const char *output, const struct convert_run *run,
                            const struct vhdx_error *err)
 {
     report_error(err);
     if (err->code == VHDX_E_INVALID && !(run->flags & VHDX_CONVERT_REPLACE) &&
-        is_replaceable(v, output))
+        output_is_replaceable(output, v))
         report_hint("-y replaces an existing file");
     else
         report_error_hint(err);

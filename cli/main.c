@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <vhdx.h>
@@ -21,6 +22,7 @@
 /* In the order in which help lists them. */
 static const struct verb *const verbs[] = {
     &verb_info, &verb_chain, &verb_map, &verb_hash, &verb_convert, &verb_cat,
+    &verb_create,
 };
 
 #define VERBS_COUNT (sizeof(verbs) / sizeof(verbs[0]))
@@ -29,7 +31,7 @@ static void print_help(FILE *stream)
 {
     fputs("Usage: vhdx VERB [OPTION]... FILE...\n"
           "\n"
-          "Reads Microsoft VHDX disk images (.vhdx, .avhdx) and changes none.\n"
+          "Reads and creates Microsoft VHDX disk images (.vhdx, .avhdx).\n"
           "\n"
           "Verbs:\n", stream);
     for (size_t i = 0; i < VERBS_COUNT; i++)
@@ -43,7 +45,7 @@ static const struct verb *find_verb(const char *name)
 {
     for (size_t i = 0; i < VERBS_COUNT; i++)
         if (strcmp(name, verbs[i]->name) == 0 ||
-            (verbs[i]->alias && strcmp(name, verbs[i]->alias) == 0))
+            (verbs[i]->alias && strcasecmp(name, verbs[i]->alias) == 0))
             return verbs[i];
     return NULL;
 }

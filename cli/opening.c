@@ -13,17 +13,23 @@
 #include "report.h"
 #include "scope.h"
 
+void common_open_options(const struct common_options *common, struct vhdx_open_options *ret)
+{
+    *ret = (struct vhdx_open_options)VHDX_OPEN_OPTIONS_INIT;
+    ret->parents = common->parents;
+    ret->parents_count = common->parents_count;
+    ret->search_dirs = common->search_dirs;
+    ret->search_dirs_count = common->search_dirs_count;
+    ret->path_maps = common->path_maps;
+    ret->path_maps_count = common->path_maps_count;
+}
+
 static int open_with(const char *path, uint32_t flags, const struct common_options *common,
                      struct vhdx **ret, struct vhdx_error *err)
 {
-    struct vhdx_open_options options = VHDX_OPEN_OPTIONS_INIT;
+    struct vhdx_open_options options;
 
-    options.parents = common->parents;
-    options.parents_count = common->parents_count;
-    options.search_dirs = common->search_dirs;
-    options.search_dirs_count = common->search_dirs_count;
-    options.path_maps = common->path_maps;
-    options.path_maps_count = common->path_maps_count;
+    common_open_options(common, &options);
     return vhdx_open(path, common->open_flags | flags, &options, ret, err);
 }
 
@@ -119,4 +125,13 @@ bool image_is_in_chain(struct vhdx *v, const struct stat *st, const char **ret_p
         }
     }
     return false;
+}
+
+bool output_is_replaceable(const char *path, struct vhdx *v)
+{
+    struct stat st;
+    const char *image;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
+           !(v && image_is_in_chain(v, &st, &image));
 }

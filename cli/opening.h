@@ -15,6 +15,9 @@
 
 #include "options.h"
 
+/* Where parents may be found. What *ret points to belongs to common. */
+void common_open_options(const struct common_options *common, struct vhdx_open_options *ret);
+
 /*
  * Opens path with the flags of the common options and these. NULL: the reason was reported, with
  * every place where a missing parent was looked for.
@@ -32,5 +35,9 @@ bool image_link(struct vhdx *v, uint32_t depth, struct vhdx_link *ret);
 
 /* True when the file that st describes is one of the chain; its path then is *ret_path. */
 bool image_is_in_chain(struct vhdx *v, const struct stat *st, const char **ret_path);
+
+/* True when the library would replace what stands at path if it was allowed to: a file that is not
+   empty and not of the chain of v, which may be NULL. An error does not tell. */
+bool output_is_replaceable(const char *path, struct vhdx *v);
 
 #endif /* VHDX_CLI_OPENING_H */

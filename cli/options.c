@@ -90,7 +90,7 @@ static bool take_format(const char *arg)
 {
     if (strcmp(arg, "vhdx") == 0)
         return true;
-    report("--format: '%s' is not supported: images are read as vhdx", arg);
+    report("--format: '%s' is not supported: there is vhdx only", arg);
     return false;
 }
 

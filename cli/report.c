@@ -46,6 +46,15 @@ void report_warning(const char *format, ...)
     va_end(args);
 }
 
+void report_note(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    print_line("note: ", format, args);
+    va_end(args);
+}
+
 void report_hint(const char *format, ...)
 {
     va_list args;

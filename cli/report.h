@@ -17,6 +17,9 @@ __attribute__((format(printf, 1, 2))) void report(const char *format, ...);
 /* "vhdx: warning: TEXT" */
 __attribute__((format(printf, 1, 2))) void report_warning(const char *format, ...);
 
+/* "vhdx: note: TEXT": done, but not quite as was asked */
+__attribute__((format(printf, 1, 2))) void report_note(const char *format, ...);
+
 /* "vhdx: hint: TEXT": what to do next */
 __attribute__((format(printf, 1, 2))) void report_hint(const char *format, ...);
 

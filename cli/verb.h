@@ -22,7 +22,7 @@
 
 struct verb {
     const char *name;
-    const char *alias;    /* another program's word for it, or NULL */
+    const char *alias;    /* another program's word for it, in any case, or NULL */
     const char *operands; /* "FILE OUT": for the usage line */
     const char *summary;  /* one line, for `vhdx --help` */
     const char *help;     /* description and own options, for `vhdx VERB --help` */
@@ -42,6 +42,7 @@ struct verb {
 extern const struct verb verb_cat;
 extern const struct verb verb_chain;
 extern const struct verb verb_convert;
+extern const struct verb verb_create;
 extern const struct verb verb_hash;
 extern const struct verb verb_info;
 extern const struct verb verb_map;

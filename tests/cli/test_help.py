@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat']
+VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create']
 
 
 def test_help_lists_the_verbs(vhdx, golden):
@@ -43,15 +43,15 @@ def test_no_verb_shows_help_on_standard_error(vhdx):
 def test_powershells_word_for_info(vhdx, image):
     path = image('ntfs-parent.vhdx')
     assert vhdx.ok('get', path) == vhdx.ok('info', path)
-    assert vhdx.ok('help', 'get') == vhdx.ok('help', 'info')
+    assert vhdx.ok('help', 'get') == vhdx.ok('help', 'Get') == vhdx.ok('help', 'info')
 
 
 @pytest.mark.parametrize('typed, meant', [
     ('inof', 'info'), ('nfo', 'info'), ('informations', None), ('infos', 'info'), ('in', 'info'),
     ('conv', 'convert'), ('covnert', 'convert'), ('chian', 'chain'), ('mpa', 'map'), ('amp', 'map'),
     ('hsah', 'hash'), ('hahs', 'hash'), ('ca', 'cat'), ('cta', 'cat'), ('hepl', 'help'),
-    ('create', None), ('xyzzy', None), ('x', None), ('', None), ('x' * 1000, None),
-    ('INFO', None),
+    ('craete', 'create'), ('delete', None), ('xyzzy', None), ('x', None), ('', None),
+    ('x' * 1000, None), ('INFO', None),
 ])
 def test_typing_mistakes(vhdx, typed, meant):
     first, second = vhdx.fails(typed, 'x.vhdx').splitlines()
@@ -91,7 +91,8 @@ def test_names_that_begin_with_a_dash(vhdx, image, tmp_path):
 
 
 @pytest.mark.parametrize('verb, files', [
-    ('info', []), ('hash', []), ('chain', []), ('map', []), ('cat', []), ('convert', ['a'])])
+    ('info', []), ('hash', []), ('chain', []), ('map', []), ('cat', []), ('convert', ['a']),
+    ('create', [])])
 def test_a_file_name_is_missing(vhdx, verb, files):
     first, second = vhdx.fails(verb, *files).splitlines()
     assert first == f'vhdx: {verb}: a file name is missing'
@@ -99,7 +100,8 @@ def test_a_file_name_is_missing(vhdx, verb, files):
 
 
 @pytest.mark.parametrize('verb, files', [
-    ('chain', ['a', 'b']), ('map', ['a', 'b']), ('cat', ['a', 'b']), ('convert', ['a', 'b', 'c'])])
+    ('chain', ['a', 'b']), ('map', ['a', 'b']), ('cat', ['a', 'b']),
+    ('convert', ['a', 'b', 'c']), ('create', ['a', '1M', 'c'])])
 def test_too_many_file_names(vhdx, verb, files):
     assert vhdx.fails(verb, *files).startswith(f'vhdx: {verb}: too many file names\n')
 
@@ -108,7 +110,7 @@ def test_format_option(vhdx, image):
     path = image('ntfs-parent.vhdx')
     assert vhdx.ok('info', '-f', 'vhdx', path) == vhdx.ok('info', path)
     assert vhdx.fails('info', '-f', 'qcow2', path) == \
-        "vhdx: --format: 'qcow2' is not supported: images are read as vhdx\n"
+        "vhdx: --format: 'qcow2' is not supported: there is vhdx only\n"
 
 
 def test_output_option(vhdx, image):
