@@ -135,7 +135,7 @@ int main(int argc, char **argv)
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
     a.jobs = cpus < 1 ? 1 : cpus > 4 ? 4 : (uint32_t)cpus;
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "0";
         if (strcmp(argv[i], "--list-rules") == 0) {
             for (size_t k = 1; k < sizeof rules / sizeof *rules; k++)
@@ -154,7 +154,6 @@ int main(int argc, char **argv)
             a.is_unwatched = strcmp(value, "0") != 0;
         else if (strcmp(argv[i], "--break") != 0 || break_rule(value) != 0)
             return 2;
-        i++;
     }
     if (a.jobs == 0 || a.one_workload)
         a.jobs = 1;
