@@ -266,8 +266,8 @@ def test_commas_in_names_are_doubled(vhdx, tmp_path):
 
 @pytest.mark.parametrize('style', ['spaces', 'colons', 'lower', 'upper'])
 def test_words_of_powershell(vhdx, tmp_path, style):
-    given = [('-Path', 'a.vhdx'), ('-SizeBytes', '64M'), ('-Fixed', None),
-             ('-BlockSizeBytes', '4M'), ('-LogicalSectorSizeBytes', '4096'),
+    given = [('-Path', 'a.vhdx'), ('-SizeBytes', '64MB'), ('-Fixed', None),
+             ('-BlockSizeBytes', '4mb'), ('-LogicalSectorSizeBytes', '4096'),
              ('-PhysicalSectorSizeBytes', '4096')]
     change = {'lower': str.lower, 'upper': str.upper}.get(style, str)
     arguments = []

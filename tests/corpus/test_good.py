@@ -9,7 +9,8 @@ import os
 
 import pytest
 
-from corpus_support import EMULATED, EMULATED_HASH_LIMIT, Made, read_dump, same_pages, scratch_folder
+from corpus_support import EMULATED, EMULATED_HASH_LIMIT, Made
+from corpus_support import read_dump, same_pages, scratch_folder
 from corpus_support import vhdxref
 import corpus
 from sparsebytes import Ranges, pages_of_file
