@@ -32,6 +32,7 @@ struct plan {
     uint32_t bat_length;
     uint64_t file_size;
     uint8_t *metadata_region; /* owned, METADATA_REGION_SIZE bytes */
+    uint32_t metadata_length; /* of them in use; the rest is zeros */
 };
 
 #define INVALID(...) fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, __VA_ARGS__)
@@ -132,11 +133,14 @@ static int plan_region(struct plan *p, const struct vhdx_create_options *o, cons
     metadata_encode_begin(&e, p->metadata_region, METADATA_REGION_SIZE);
     if (!metadata_encode_known(&e, &p->metadata))
         return fail(err, VHDX_E_LIMIT, VHDX_OFFSET_NONE, "the metadata region is full");
-    if (!parent)
-        return 0;
-    int r = child_add_locator(&e, path, parent, po ? po->path_maps : NULL,
+    int r = 0;
+    if (parent)
+        r = child_add_locator(&e, path, parent, po ? po->path_maps : NULL,
                               po ? po->path_maps_count : 0, err);
-    return r < 0 ? r : child_copy_items(&e, parent, err);
+    if (r == 0 && parent)
+        r = child_copy_items(&e, parent, err);
+    p->metadata_length = (uint32_t)align_up(e.end, 4 * KIB);
+    return r;
 }
 
 static int make_plan(struct plan *p, const struct vhdx_create_options *o, const char *path,
@@ -184,7 +188,7 @@ static int write_regions(const struct vhdx_io *io, const struct plan *p, struct 
     for (unsigned i = 0; i < 2 && r == 0; i++)
         r = io_pwrite(io, table, REGION_TABLE_SIZE, REGION_TABLE_OFFSET(i), err);
     if (r == 0)
-        r = io_pwrite(io, p->metadata_region, METADATA_REGION_SIZE, p->metadata_offset, err);
+        r = io_pwrite(io, p->metadata_region, p->metadata_length, p->metadata_offset, err);
     return r;
 }
 
@@ -233,28 +237,12 @@ static int write_payload(const struct vhdx_io *io, const struct plan *p,
     return r;
 }
 
-/*
- * The log, and a BAT that is not larger than it needs to be for most disks, are written although
- * they are zeros: a disk that fills up later must not keep what is in memory from being committed.
- */
-static int write_tables_space(const struct vhdx_io *io, const struct plan *p,
-                              struct vhdx_error *err)
-{
-    int r = io_write_zeros(io, HEADER_SECTION_SIZE, p->log_length, err);
-
-    if (r == 0 && p->bat_length == MIB)
-        r = io_write_zeros(io, p->bat_offset, p->bat_length, err);
-    return r;
-}
-
 static int write_image(const struct vhdx_io *io, const struct plan *p,
                        const struct vhdx_create_options *o, struct vhdx_error *err)
 {
     struct ident_disk ident;
     int r = io_truncate(io, p->file_size, err);
 
-    if (r == 0)
-        r = write_tables_space(io, p, err);
 
     if (r == 0)
         r = write_headers(io, p, err);
@@ -314,8 +302,21 @@ int create_io(const struct vhdx_io *io, const struct vhdx_create_options *opts,
     return r;
 }
 
-static int set_aside(struct outfile *out, const struct plan *p,
-                     const struct vhdx_progress *progress, struct vhdx_error *err)
+/*
+ * Space for the log, and for a BAT of the size that serves most disks, is set aside always: a disk
+ * that fills up later must not keep what is in memory from being committed.
+ */
+static int set_aside_tables(struct outfile *out, const struct plan *p, struct vhdx_error *err)
+{
+    int r = outfile_allocate(out, HEADER_SECTION_SIZE, p->log_length, err);
+
+    if (r == 0 && p->bat_length == MIB)
+        r = outfile_allocate(out, p->bat_offset, p->bat_length, err);
+    return r;
+}
+
+static int set_aside_all(struct outfile *out, const struct plan *p,
+                         const struct vhdx_progress *progress, struct vhdx_error *err)
 {
     int r = 0;
 
@@ -337,7 +338,9 @@ static int create_in(struct outfile *out, const struct plan *p,
     if (r < 0)
         return r;
     if (opts->preallocation == VHDX_PREALLOCATION_FALLOC)
-        r = set_aside(out, p, &opts->progress, err);
+        r = set_aside_all(out, p, &opts->progress, err);
+    else
+        r = set_aside_tables(out, p, err);
     if (r == 0)
         r = write_image(&io, p, opts, err);
     if (r == 0)
