@@ -25,6 +25,7 @@
 #include <vhdx.h>
 
 #include "bytes.h"
+#include "io-order.h"
 #include "layer.h"
 
 #define DEFAULT_OPS 110000
@@ -79,6 +80,7 @@ struct subject {
     uint64_t window;           /* length of each */
     struct vhdx *v;
     struct vhdx_io file;       /* what keeps the bytes: below the layer */
+    struct order order;
     uint8_t *buf;              /* for reads, of 'window' bytes */
     uint8_t *data;             /* to write */
     uint64_t random;
@@ -250,6 +252,7 @@ static void open_subject(struct subject *s)
 
     o.parents = &s->parent_path;
     o.parents_count = s->parent_path ? 1 : 0;
+    order_wrap(&s->order, &io); /* every write of every session in the order of the rules */
     check(s, vhdx_open_io(&io, VHDX_OPEN_RDWR, &o, &s->v, &err), "opening", 0, &err);
 }
 
@@ -503,6 +506,7 @@ static void end(struct subject *s)
     munmap(s->held, s->sectors);
     munmap(s->buf, s->window + 1);
     munmap(s->data, (s->window > LONG_OP ? s->window : LONG_OP) + 64);
+    order_end(&s->order);
     free(s);
 }
 
