@@ -24,12 +24,12 @@ void table_window_end(struct table_window *w)
     *w = (struct table_window){ 0 };
 }
 
+/* Of a page that may be shared: a writer may be changing the entry. */
 static uint64_t entry_in(const uint8_t *page, uint64_t i)
 {
-    struct le64 d;
+    const uint64_t *entries = (const uint64_t *)(const void *)page;
 
-    memcpy(&d, page + i * BAT_ENTRY_SIZE, sizeof d);
-    return le64_get(d);
+    return le64toh(__atomic_load_n(&entries[i], __ATOMIC_ACQUIRE));
 }
 
 /* ---- Verifying a page of the BAT ------------------------------------------------------------ */
