@@ -487,6 +487,270 @@ struct vhdx_convert_options {
 VHDX_PUBLIC int vhdx_convert(struct vhdx *v, const char *path,
                              const struct vhdx_convert_options *opts, struct vhdx_error *err);
 
+/* ---- Checking and repairing ----------------------------------------------------------------- */
+
+/* How bad a finding is. */
+#define VHDX_SEVERITY_NOTE 0u  /* unusual; nothing is wrong with the disk */
+#define VHDX_SEVERITY_LEAK 1u  /* space is wasted */
+#define VHDX_SEVERITY_ERROR 2u /* a rule is broken: readers disagree, refuse, or miss data */
+#define VHDX_SEVERITY_FATAL 3u /* the image cannot be opened */
+
+/* What mends a finding; also how far a repair may go. */
+#define VHDX_REPAIR_NONE 0u
+#define VHDX_REPAIR_SAFE 1u /* what loses nothing that can be read */
+#define VHDX_REPAIR_ALL 2u  /* also what gives up data that is lost already, or rests on evidence */
+
+/*
+ * What can be found. The numbers and the names (vhdx_problem_name()) are stable. libvhdx(3) and
+ * vhdx(1) tell of each what a reader would see and what a repair does.
+ */
+enum vhdx_problem {
+    /* The file. */
+    VHDX_P_IDENT_SIGNATURE = 101,       /* the identifier is damaged, but a header is there */
+    VHDX_P_FILE_SIZE_UNALIGNED = 102,   /* size is not a multiple of 1 MiB */
+    VHDX_P_FILE_TOO_SHORT = 103,        /* ends inside the header section */
+    VHDX_P_FILE_TRAILING = 104,         /* 1 MiB or more behind the last structure */
+    VHDX_P_SPACE_LEAKED = 105,          /* bytes that no structure owns */
+    /* The headers. */
+    VHDX_P_HEADER_SIGNATURE = 201,
+    VHDX_P_HEADER_CHECKSUM = 202,
+    VHDX_P_HEADER_VERSION = 203,
+    VHDX_P_HEADER_RESERVED = 204,
+    VHDX_P_HEADERS_LOST = 205,          /* neither copy is usable */
+    VHDX_P_HEADERS_AMBIGUOUS = 206,     /* one sequence number, two contents */
+    VHDX_P_HEADERS_IDENTICAL = 207,     /* one sequence number, one content */
+    VHDX_P_HEADER_SEQUENCE = 208,       /* the sequence number cannot rise any more */
+    VHDX_P_HEADER_GUID = 209,           /* a write GUID is zero */
+    VHDX_P_HEADER_LOG_VERSION = 210,
+    VHDX_P_HEADER_LOG_PLACE = 211,      /* log offset or length */
+    /* The region tables. */
+    VHDX_P_REGION_TABLE_SIGNATURE = 301,
+    VHDX_P_REGION_TABLE_CHECKSUM = 302,
+    VHDX_P_REGION_COUNT = 303,
+    VHDX_P_REGION_PLACE = 304,          /* offset or length of an entry */
+    VHDX_P_REGION_DUPLICATE = 305,
+    VHDX_P_REGION_OVERLAP = 306,
+    VHDX_P_REGION_MISSING = 307,
+    VHDX_P_REGION_UNKNOWN_REQUIRED = 308,
+    VHDX_P_REGION_UNKNOWN = 309,
+    VHDX_P_REGION_NOT_REQUIRED = 310,   /* a known region without the Required flag */
+    VHDX_P_REGION_RESERVED = 311,
+    VHDX_P_REGION_TABLES_DIFFER = 312,
+    VHDX_P_REGION_TABLES_LOST = 313,    /* neither copy is usable */
+    VHDX_P_REGION_ON_LOG = 314,
+    VHDX_P_REGION_CUT = 315,            /* the file ends inside a region, behind its content */
+    VHDX_P_REGION_LOST = 316,           /* the file ends before a region's content does */
+    /* The log. */
+    VHDX_P_LOG_DIRTY = 401,             /* entries wait to be replayed */
+    VHDX_P_LOG_EMPTY = 402,             /* LogGuid is set, the log is all zeros */
+    VHDX_P_LOG_STALE = 403,             /* LogGuid is set, no entry carries it */
+    VHDX_P_LOG_BROKEN = 404,            /* entries carry it, but no sequence of them is complete */
+    VHDX_P_LOG_TORN = 405,              /* an entry beside the active sequence is damaged */
+    VHDX_P_LOG_LEFTOVER = 406,          /* LogGuid is zero, old entries are there */
+    VHDX_P_LOG_FILE_TRUNCATED = 407,    /* the file is shorter than the log says it was */
+    VHDX_P_LOG_FORBIDDEN = 408,         /* an active entry asks for what a log may not do */
+    VHDX_P_LOG_CUT = 409,               /* the file ends inside a clean log */
+    VHDX_P_LOG_LOST = 410,              /* the file ends inside a dirty log */
+    /* Metadata. */
+    VHDX_P_METADATA_SIGNATURE = 501,
+    VHDX_P_METADATA_RESERVED = 502,
+    VHDX_P_METADATA_COUNT = 503,
+    VHDX_P_METADATA_ENTRY = 504,        /* offset or length of an entry */
+    VHDX_P_METADATA_DUPLICATE = 505,
+    VHDX_P_METADATA_OVERLAP = 506,
+    VHDX_P_METADATA_UNKNOWN_REQUIRED = 507,
+    VHDX_P_METADATA_UNKNOWN = 508,
+    VHDX_P_METADATA_MISSING = 509,
+    VHDX_P_METADATA_INCOMPLETE = 510,   /* the image's creation was never finished */
+    VHDX_P_METADATA_VALUE = 511,        /* an item's length or content */
+    VHDX_P_METADATA_FLAGS = 512,        /* a known item's flags are not those of the format */
+    VHDX_P_LOCATOR_CONTENT = 513,
+    VHDX_P_LOCATOR_RESERVED = 514,
+    VHDX_P_LOCATOR_MISSING = 515,
+    VHDX_P_LOCATOR_UNEXPECTED = 516,
+    /* The BAT. */
+    VHDX_P_BAT_SMALL = 601,             /* the region cannot hold the entries */
+    VHDX_P_BAT_STATE = 602,
+    VHDX_P_BAT_RESERVED = 603,
+    VHDX_P_BAT_HEADER_SECTION = 604,    /* a block inside the first MiB */
+    VHDX_P_BAT_PAST_END = 605,          /* a block that begins at or past the end of the file */
+    VHDX_P_BAT_CUT = 606,               /* a block that the end of the file cuts short */
+    VHDX_P_BAT_ON_REGION = 607,         /* a block on the log or a region */
+    VHDX_P_BAT_OVERLAP = 608,           /* two blocks at one place */
+    VHDX_P_BAT_SHIFTED = 609,           /* a page moved by one entry (QEMU before 8.0) */
+    VHDX_P_BAT_SLOT = 610,              /* a bitmap's entry is used in an image without a parent */
+    VHDX_P_BAT_ZERO_OFFSET = 611,       /* ZERO with an offset */
+    VHDX_P_BAT_IDLE_OFFSET = 612,       /* NOT_PRESENT with an offset */
+    VHDX_P_BAT_ANCHOR_OVERLAP = 613,    /* a kept place that another structure owns */
+    VHDX_P_BAT_ANCHOR_PAST_END = 614,   /* a kept place past the end of the file */
+    VHDX_P_BAT_OLD_STATE = 615,         /* UNMAPPED as specification 0.95 numbered it */
+    /* Sector bitmaps. */
+    VHDX_P_BITMAP_MISSING = 701,        /* a partially present block without one */
+    VHDX_P_BITMAP_BEYOND = 702,         /* bits set beyond the end of the disk */
+    /* The chain. */
+    VHDX_P_PARENT_MISSING = 801,
+    VHDX_P_PARENT_OTHER = 802,          /* what was found is another disk */
+    VHDX_P_PARENT_WRITTEN = 803,        /* the parent was written to after the child was made */
+    VHDX_P_PARENT_CYCLE = 804,
+    VHDX_P_PARENT_SECTOR_SIZE = 805,
+    VHDX_P_PARENT_BROKEN = 806,         /* found, but cannot be used */
+    /* What a profile asks for. */
+    VHDX_P_PROFILE_SPARSE = 901,        /* Windows refuses sparse files */
+    VHDX_P_PROFILE_AZURE_FORMAT = 902,  /* Azure takes fixed VHD only */
+    VHDX_P_PROFILE_AZURE_SIZE = 903,    /* Azure wants a multiple of 1 MiB */
+    VHDX_P_PROFILE_WSL_CHAIN = 904,     /* WSL takes images that stand alone */
+    VHDX_P_PROFILE_WSL_FILE_SYSTEM = 905 /* WSL wants ext4 on the whole disk */
+};
+
+/* A short stable name, e.g. "bat-overlap"; NULL for a number that is not an enum vhdx_problem. */
+VHDX_PUBLIC const char *vhdx_problem_name(uint32_t problem);
+
+/* One thing found. Strings live during the callback only. */
+struct vhdx_finding {
+    size_t struct_size;
+    uint32_t problem;  /* enum vhdx_problem */
+    uint32_t severity; /* VHDX_SEVERITY_... */
+    uint32_t repair;   /* VHDX_REPAIR_...: what mends it; NONE: nothing does, or needs to */
+    const char *name;
+    const char *message; /* one line: object, found, required */
+    const char *effect;  /* what a reader would see */
+    const char *remedy;  /* what a repair does; "" for VHDX_REPAIR_NONE */
+    uint64_t file_offset;    /* of the offending bytes, or VHDX_OFFSET_NONE */
+    uint64_t virtual_offset; /* the range of the disk that is concerned; of no meaning if the
+                                length is 0 */
+    uint64_t virtual_length;
+};
+
+#define VHDX_PROFILE_NONE 0u
+#define VHDX_PROFILE_HYPERV 1u /* the file is to be used on Windows as it is */
+#define VHDX_PROFILE_AZURE 2u
+#define VHDX_PROFILE_WSL 3u
+
+#define VHDX_CHECK_NO_PARENT 1u /* do not look at the parents */
+#define VHDX_CHECK_NO_LOCK 2u   /* take no lock: another process may be writing */
+
+struct vhdx_check_options {
+    size_t struct_size;
+    uint32_t flags;   /* VHDX_CHECK_... */
+    uint32_t profile; /* VHDX_PROFILE_... */
+    const struct vhdx_open_options *open_options; /* where the parents are */
+    void (*finding)(const struct vhdx_finding *finding, void *opaque); /* may be NULL */
+    void *opaque;
+    struct vhdx_progress progress; /* totals are of the virtual disk */
+};
+
+#define VHDX_CHECK_OPTIONS_INIT \
+    { sizeof(struct vhdx_check_options), 0, 0, NULL, NULL, NULL, { NULL, NULL } }
+
+struct vhdx_check_result {
+    size_t struct_size;
+    uint64_t notes, leaks, errors, fatals; /* findings of each severity */
+    uint64_t repairable_safe; /* findings that VHDX_REPAIR_SAFE mends */
+    uint64_t repairable_all;  /* findings that only VHDX_REPAIR_ALL mends */
+    uint32_t complete;        /* 1: nothing kept the whole image from being looked at */
+    uint64_t total_blocks;      /* payload blocks of the disk */
+    uint64_t allocated_blocks;  /* of these, present in this file, wholly or in part */
+    uint64_t fragmented_blocks; /* of these, not behind the one before them in the file */
+    uint64_t lost_bytes;        /* of the disk, that cannot be read */
+    uint64_t leaked_bytes;      /* of the file */
+    uint64_t image_end_offset;  /* where the last structure ends in the file */
+    uint64_t file_size;
+};
+
+#define VHDX_CHECK_RESULT_INIT { .struct_size = sizeof(struct vhdx_check_result) }
+
+/*
+ * Looks at every structure of the image at path, its log replayed in memory, and reports what it
+ * finds; one mistake does not hide the others unless they cannot be reached. Writes nothing. Reads
+ * the whole BAT in memory that does not grow with it (a bit for each MiB of the file aside). Of one
+ * problem at most 1000 findings are reported; all are counted. 0 also if there are findings;
+ * failure means that the image could not be checked, VHDX_E_NOT_VHDX that it is none.
+ */
+VHDX_PUBLIC int vhdx_check(const char *path, const struct vhdx_check_options *opts,
+                           struct vhdx_check_result *ret, struct vhdx_error *err);
+
+/* The same over a custom file, which stays the caller's and is not closed. */
+VHDX_PUBLIC int vhdx_check_io(const struct vhdx_io *io, const struct vhdx_check_options *opts,
+                              struct vhdx_check_result *ret, struct vhdx_error *err);
+
+/* One step of a repair, in the past tense: "header 2: rewritten from header 1". */
+struct vhdx_action {
+    size_t struct_size;
+    uint32_t problem;    /* what it mends: enum vhdx_problem */
+    const char *message; /* lives during the callback only */
+    uint64_t file_offset;    /* of what was changed, or VHDX_OFFSET_NONE */
+    uint64_t lost_offset;    /* the range of the disk that was given up; of no meaning if the */
+    uint64_t lost_length;    /* length is 0 */
+};
+
+#define VHDX_REPAIR_DRY_RUN 1u /* do everything in memory only */
+#define VHDX_REPAIR_NO_UNDO 2u /* write no undo file */
+
+struct vhdx_repair_options {
+    size_t struct_size;
+    uint32_t level;        /* VHDX_REPAIR_SAFE (default) or VHDX_REPAIR_ALL */
+    uint32_t flags;        /* VHDX_REPAIR_DRY_RUN, VHDX_REPAIR_NO_UNDO */
+    const char *undo_path; /* default: the image's path with ".undo" */
+    const struct vhdx_check_options *check; /* the findings before the repair go there */
+    void (*action)(const struct vhdx_action *action, void *opaque); /* may be NULL */
+    void *opaque;
+};
+
+#define VHDX_REPAIR_OPTIONS_INIT \
+    { sizeof(struct vhdx_repair_options), 0, 0, NULL, NULL, NULL, NULL }
+
+struct vhdx_repair_result {
+    size_t struct_size;
+    struct vhdx_check_result before, after;
+    uint64_t actions;
+    uint64_t lost_bytes;  /* of the disk, given up by this repair */
+    uint32_t is_changed;  /* 1: the file was changed (would be, in a dry run) */
+    char undo_path[4096]; /* the undo file that was written; "" if none */
+};
+
+#define VHDX_REPAIR_RESULT_INIT { .struct_size = sizeof(struct vhdx_repair_result) }
+
+/*
+ * Checks the image, mends what the level allows, and checks again. The whole repair is first
+ * carried out in memory; if that does not make the image better, nothing is written. Before the
+ * first change the bytes to be changed are saved in the undo file. Interrupted, it leaves an image
+ * that the same call finishes. Metadata changes go through the log. The image must not be in use.
+ */
+VHDX_PUBLIC int vhdx_repair(const char *path, const struct vhdx_repair_options *opts,
+                            struct vhdx_repair_result *ret, struct vhdx_error *err);
+
+/* The same over a custom file, which stays the caller's and is not closed; without an undo file
+   unless an undo_path is given. */
+VHDX_PUBLIC int vhdx_repair_io(const struct vhdx_io *io, const struct vhdx_repair_options *opts,
+                               struct vhdx_repair_result *ret, struct vhdx_error *err);
+
+#define VHDX_UNDO_FORCE 1u /* also if the image was changed after the repair */
+
+/*
+ * Takes a repair back, bit for bit: path is the image or the undo file itself. The undo file is
+ * removed when that is done and stable. VHDX_E_INVALID if there is none, or if the image was
+ * changed after the repair. Interrupted, the same call finishes it.
+ */
+VHDX_PUBLIC int vhdx_undo(const char *path, uint32_t flags, struct vhdx_error *err);
+
+#define VHDX_REPLAY_DRY_RUN 1u
+
+struct vhdx_replay_result {
+    size_t struct_size;
+    uint32_t log_state;   /* before: VHDX_LOG_... */
+    uint32_t entries;     /* that were replayed */
+    uint64_t first_sequence_number, last_sequence_number;
+    uint64_t written_bytes, zeroed_bytes; /* of the file */
+    uint64_t old_file_size, new_file_size;
+};
+
+#define VHDX_REPLAY_RESULT_INIT { .struct_size = sizeof(struct vhdx_replay_result) }
+
+/* Replays a dirty log into the file and clears it; nothing else is changed. Interrupted, the same
+   call, or any program that opens the image, finishes it. Of a child no parent is needed. */
+VHDX_PUBLIC int vhdx_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
+                            struct vhdx_error *err);
+
 /* ---- Helpers -------------------------------------------------------------------------------- */
 
 /*

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "api.h"
 #include "core/handle.h"
 #include "core/map.h"
 #include "core/read.h"
@@ -24,39 +25,37 @@
     (VHDX_OPEN_RDWR | VHDX_OPEN_NO_PARENT | VHDX_OPEN_NO_LOCK | VHDX_OPEN_ANY_PARENT |             \
      VHDX_OPEN_PARTIAL_CHAIN)
 
-static int fail_argument(struct vhdx_error *err, const char *what)
+/* No struct of any version is larger: what claims to be was not initialised. */
+#define STRUCT_SIZE_MAX 65536
+
+int api_fail(struct vhdx_error *err, const char *what)
 {
     return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, "invalid argument: %s", what);
 }
 
-/*
- * Copies the caller's options, which may be of an older or a newer version, over ours. What a newer
- * caller has that we do not know must not be asked for.
- */
-static int take_options(void *ours, size_t our_size, const void *theirs, struct vhdx_error *err)
+int api_take_options(void *ours, size_t our_size, const void *theirs, struct vhdx_error *err)
 {
     size_t their_size;
 
     if (!theirs)
         return 0;
     memcpy(&their_size, theirs, sizeof their_size);
-    if (their_size < sizeof their_size || their_size > 4096)
-        return fail_argument(err, "struct_size is not set");
+    if (their_size < sizeof their_size || their_size > STRUCT_SIZE_MAX)
+        return api_fail(err, "struct_size is not set");
     for (size_t i = our_size; i < their_size; i++)
         if (((const unsigned char *)theirs)[i] != 0)
-            return fail_argument(err, "an option that this version does not know is set");
+            return api_fail(err, "an option that this version does not know is set");
     memcpy(ours, theirs, their_size < our_size ? their_size : our_size);
     return 0;
 }
 
-/* Copies our result to the caller's struct as far as that goes. */
-static int give_result(void *theirs, const void *ours, size_t our_size, struct vhdx_error *err)
+int api_give_result(void *theirs, const void *ours, size_t our_size, struct vhdx_error *err)
 {
     size_t their_size, skip = sizeof their_size;
 
     memcpy(&their_size, theirs, sizeof their_size);
-    if (their_size < skip || their_size > 4096)
-        return fail_argument(err, "struct_size is not set");
+    if (their_size < skip || their_size > STRUCT_SIZE_MAX)
+        return api_fail(err, "struct_size is not set");
     size_t size = their_size < our_size ? their_size : our_size;
     memcpy((char *)theirs + skip, (const char *)ours + skip, size - skip);
     return 0;
@@ -105,7 +104,7 @@ int vhdx_io_file(const char *path, uint32_t flags, struct vhdx_io *ret, struct v
     bool supported;
 
     if (!path || !ret || (flags & ~(VHDX_OPEN_NO_LOCK | VHDX_OPEN_RDWR)))
-        return fail_argument(err, "vhdx_io_file");
+        return api_fail(err, "vhdx_io_file");
     int r = file_open(path, flags & VHDX_OPEN_RDWR, &io, err);
     if (r == 0 && !(flags & VHDX_OPEN_NO_LOCK)) {
         r = file_lock(&io, &supported, err);
@@ -122,7 +121,7 @@ int vhdx_io_file(const char *path, uint32_t flags, struct vhdx_io *ret, struct v
 int vhdx_io_memory(const void *data, size_t len, struct vhdx_io *ret, struct vhdx_error *err)
 {
     if (!ret || (!data && len > 0))
-        return fail_argument(err, "vhdx_io_memory");
+        return api_fail(err, "vhdx_io_memory");
     return memory_open(data, len, ret, err);
 }
 
@@ -132,26 +131,33 @@ static int verify_open_options(const struct vhdx_open_options *o, struct vhdx_er
 {
     if ((o->parents_count > 0 && !o->parents) || (o->search_dirs_count > 0 && !o->search_dirs) ||
         (o->path_maps_count > 0 && !o->path_maps))
-        return fail_argument(err, "a count without its array");
+        return api_fail(err, "a count without its array");
     for (size_t i = 0; i < o->parents_count; i++)
         if (!o->parents[i])
-            return fail_argument(err, "a parent is NULL");
+            return api_fail(err, "a parent is NULL");
     for (size_t i = 0; i < o->search_dirs_count; i++)
         if (!o->search_dirs[i])
-            return fail_argument(err, "a search folder is NULL");
+            return api_fail(err, "a search folder is NULL");
     for (size_t i = 0; i < o->path_maps_count; i++)
         if (!o->path_maps[i].windows || !o->path_maps[i].local || !*o->path_maps[i].local)
-            return fail_argument(err, "a path map has no local folder");
+            return api_fail(err, "a path map has no local folder");
     return 0;
+}
+
+int api_take_open_options(struct vhdx_open_options *ours, const struct vhdx_open_options *theirs,
+                          struct vhdx_error *err)
+{
+    int r = api_take_options(ours, sizeof *ours, theirs, err);
+
+    return r < 0 ? r : verify_open_options(ours, err);
 }
 
 static int take_open_arguments(uint32_t flags, const struct vhdx_open_options *opts,
                                struct vhdx_open_options *ret, struct vhdx_error *err)
 {
     if (flags & ~OPEN_FLAGS)
-        return fail_argument(err, "an unknown flag of vhdx_open");
-    int r = take_options(ret, sizeof *ret, opts, err);
-    return r < 0 ? r : verify_open_options(ret, err);
+        return api_fail(err, "an unknown flag of vhdx_open");
+    return api_take_open_options(ret, opts, err);
 }
 
 int vhdx_open(const char *path, uint32_t flags, const struct vhdx_open_options *opts,
@@ -161,7 +167,7 @@ int vhdx_open(const char *path, uint32_t flags, const struct vhdx_open_options *
     struct image *img;
 
     if (!path || !ret)
-        return fail_argument(err, "vhdx_open without a path or a result");
+        return api_fail(err, "vhdx_open without a path or a result");
     int r = take_open_arguments(flags, opts, &options, err);
     if (r == 0)
         r = image_open_path(path, flags & VHDX_OPEN_RDWR, &img, err);
@@ -179,11 +185,21 @@ static bool copy_io(const struct vhdx_io *io, struct vhdx_io *ret)
 }
 
 /* What reading needs, and for writing what cannot be done in another way. */
-static bool has_calls(const struct vhdx_io *io, uint32_t flags)
+static bool has_calls(const struct vhdx_io *io, bool writable)
 {
     if (!io->pread || !io->size)
         return false;
-    return !(flags & VHDX_OPEN_RDWR) || (io->pwrite && io->flush && io->truncate);
+    return !writable || (io->pwrite && io->flush && io->truncate);
+}
+
+int api_take_io(const struct vhdx_io *io, bool writable, struct vhdx_io *ret,
+                struct vhdx_error *err)
+{
+    if (!io || !copy_io(io, ret))
+        return api_fail(err, "no file");
+    if (!has_calls(ret, writable))
+        return api_fail(err, "a file without pread or size, or what writing needs");
+    return 0;
 }
 
 int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_options *opts,
@@ -194,12 +210,12 @@ int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_opti
     struct image *img;
 
     if (!io || !copy_io(io, &own))
-        return fail_argument(err, "vhdx_open_io without a file");
+        return api_fail(err, "vhdx_open_io without a file");
     int r = 0;
     if (!ret)
-        r = fail_argument(err, "vhdx_open_io without a result");
-    else if (!has_calls(&own, flags))
-        r = fail_argument(err, "a file without pread or size, or what writing needs");
+        r = api_fail(err, "vhdx_open_io without a result");
+    else if (!has_calls(&own, flags & VHDX_OPEN_RDWR))
+        r = api_fail(err, "a file without pread or size, or what writing needs");
     else
         r = take_open_arguments(flags, opts, &options, err);
     if (r < 0) {
@@ -217,7 +233,7 @@ int vhdx_open_io(struct vhdx_io *io, uint32_t flags, const struct vhdx_open_opti
 int vhdx_finish(struct vhdx *v, struct vhdx_error *err)
 {
     if (!v)
-        return fail_argument(err, "vhdx_finish");
+        return api_fail(err, "vhdx_finish");
     return handle_finish(v, err);
 }
 
@@ -244,7 +260,7 @@ static int verify_range(const struct vhdx *v, uint64_t len, uint64_t offset,
 int vhdx_pread(struct vhdx *v, void *buf, size_t len, uint64_t offset, struct vhdx_error *err)
 {
     if (!v || (!buf && len > 0))
-        return fail_argument(err, "vhdx_pread");
+        return api_fail(err, "vhdx_pread");
     int r = verify_range(v, len, offset, err);
     return r < 0 || len == 0 ? r : chain_read(&v->chain, buf, len, offset, err);
 }
@@ -255,7 +271,7 @@ static int verify_change(const struct vhdx *v, uint64_t len, uint64_t offset, ui
                          struct vhdx_error *err)
 {
     if (!v || (flags & ~VHDX_FUA))
-        return fail_argument(err, "no handle, or an unknown flag");
+        return api_fail(err, "no handle, or an unknown flag");
     return verify_range(v, len, offset, err);
 }
 
@@ -269,7 +285,7 @@ int vhdx_pwrite(struct vhdx *v, const void *buf, size_t len, uint64_t offset, ui
                 struct vhdx_error *err)
 {
     if (!buf && len > 0)
-        return fail_argument(err, "vhdx_pwrite");
+        return api_fail(err, "vhdx_pwrite");
     int r = verify_change(v, len, offset, flags, err);
     if (r == 0)
         r = chain_write(&v->chain, buf, len, offset, err);
@@ -299,7 +315,7 @@ int vhdx_trim(struct vhdx *v, uint64_t len, uint64_t offset, uint32_t flags,
 int vhdx_flush(struct vhdx *v, struct vhdx_error *err)
 {
     if (!v)
-        return fail_argument(err, "vhdx_flush");
+        return api_fail(err, "vhdx_flush");
     return handle_flush(v, err);
 }
 
@@ -310,7 +326,7 @@ int vhdx_extents(struct vhdx *v, uint64_t offset, uint64_t len,
                  struct vhdx_error *err)
 {
     if (!v || !fn)
-        return fail_argument(err, "vhdx_extents");
+        return api_fail(err, "vhdx_extents");
     int r = verify_range(v, len, offset, err);
     return r < 0 ? r : map_walk(&v->chain, offset, len, fn, opaque, err);
 }
@@ -342,9 +358,9 @@ int vhdx_get_info(struct vhdx *v, struct vhdx_info *ret, struct vhdx_error *err)
     struct vhdx_info info;
 
     if (!v || !ret)
-        return fail_argument(err, "vhdx_get_info");
+        return api_fail(err, "vhdx_get_info");
     info_get(v, &info);
-    return give_result(ret, &info, sizeof info, err);
+    return api_give_result(ret, &info, sizeof info, err);
 }
 
 int vhdx_get_stats(struct vhdx *v, struct vhdx_stats *ret, struct vhdx_error *err)
@@ -352,9 +368,9 @@ int vhdx_get_stats(struct vhdx *v, struct vhdx_stats *ret, struct vhdx_error *er
     struct vhdx_stats stats;
 
     if (!v || !ret)
-        return fail_argument(err, "vhdx_get_stats");
+        return api_fail(err, "vhdx_get_stats");
     int r = info_stats(v, &stats, err);
-    return r < 0 ? r : give_result(ret, &stats, sizeof stats, err);
+    return r < 0 ? r : api_give_result(ret, &stats, sizeof stats, err);
 }
 
 int vhdx_get_link(struct vhdx *v, uint32_t depth, struct vhdx_link *ret, struct vhdx_error *err)
@@ -362,12 +378,12 @@ int vhdx_get_link(struct vhdx *v, uint32_t depth, struct vhdx_link *ret, struct 
     struct vhdx_link link;
 
     if (!v || !ret)
-        return fail_argument(err, "vhdx_get_link");
+        return api_fail(err, "vhdx_get_link");
     if (depth >= v->chain.link_count)
         return fail(err, VHDX_E_RANGE, VHDX_OFFSET_NONE, "the chain has %u images, not %u",
                     v->chain.link_count, depth + 1);
     info_link(v, depth, &link);
-    return give_result(ret, &link, sizeof link, err);
+    return api_give_result(ret, &link, sizeof link, err);
 }
 
 /* ---- Creating ------------------------------------------------------------------------------- */
@@ -377,8 +393,8 @@ int vhdx_create(const char *path, const struct vhdx_create_options *opts, struct
     struct vhdx_create_options options = VHDX_CREATE_OPTIONS_INIT;
 
     if (!path)
-        return fail_argument(err, "vhdx_create");
-    int r = take_options(&options, sizeof options, opts, err);
+        return api_fail(err, "vhdx_create");
+    int r = api_take_options(&options, sizeof options, opts, err);
     return r < 0 ? r : create_path(path, &options, err);
 }
 
@@ -389,8 +405,8 @@ int vhdx_create_io(struct vhdx_io *io, const struct vhdx_create_options *opts,
     struct vhdx_io own;
 
     if (!io || !copy_io(io, &own) || !has_calls(&own, VHDX_OPEN_RDWR))
-        return fail_argument(err, "vhdx_create_io: a file without what writing needs");
-    int r = take_options(&options, sizeof options, opts, err);
+        return api_fail(err, "vhdx_create_io: a file without what writing needs");
+    int r = api_take_options(&options, sizeof options, opts, err);
     return r < 0 ? r : create_io(&own, &options, err);
 }
 
@@ -402,8 +418,8 @@ int vhdx_hash(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex
     struct vhdx_hash_options options = VHDX_HASH_OPTIONS_INIT;
 
     if (!v || !ret_hex)
-        return fail_argument(err, "vhdx_hash");
-    int r = take_options(&options, sizeof options, opts, err);
+        return api_fail(err, "vhdx_hash");
+    int r = api_take_options(&options, sizeof options, opts, err);
     return r < 0 ? r : hash_disk(v, &options, ret_hex, err);
 }
 
@@ -413,11 +429,11 @@ int vhdx_convert(struct vhdx *v, const char *path, const struct vhdx_convert_opt
     struct vhdx_convert_options options = VHDX_CONVERT_OPTIONS_INIT;
 
     if (!v || !path)
-        return fail_argument(err, "vhdx_convert");
-    int r = take_options(&options, sizeof options, opts, err);
+        return api_fail(err, "vhdx_convert");
+    int r = api_take_options(&options, sizeof options, opts, err);
     if (r < 0)
         return r;
     if (options.format > VHDX_FORMAT_RAW || (options.flags & ~VHDX_CONVERT_REPLACE))
-        return fail_argument(err, "vhdx_convert: an unknown format or flag");
+        return api_fail(err, "vhdx_convert: an unknown format or flag");
     return convert_disk(v, path, &options, err);
 }

@@ -55,12 +55,14 @@ static int take_parent(struct chain *c, uint32_t flags, struct chain_link *link,
     r = load(parent, err);
     if (r < 0)
         return r;
-    if (parent->metadata.logical_sector_size != child->metadata.logical_sector_size)
+    if (parent->metadata.logical_sector_size != child->metadata.logical_sector_size) {
+        link->finding = VHDX_P_PARENT_SECTOR_SIZE;
         return fail(err, VHDX_E_PARENT_MISMATCH, VHDX_OFFSET_NONE,
                     "%s: logical sector size is %" PRIu32 ", must be %" PRIu32 " as in the "
                     "child %s",
                     image_name(parent), parent->metadata.logical_sector_size,
                     child->metadata.logical_sector_size, image_name(child));
+    }
     return 0;
 }
 
@@ -104,9 +106,8 @@ static void set_problem(struct chain_link *link, const struct vhdx_error *proble
         link->status = VHDX_LINK_BROKEN;
 }
 
-/* Adds parents until the chain is whole. */
-static int add_parents(struct chain *c, uint32_t flags, const struct vhdx_open_options *opts,
-                       struct vhdx_error *err)
+int chain_add_parents(struct chain *c, uint32_t flags, const struct vhdx_open_options *opts,
+                      struct vhdx_error *err)
 {
     int r = 0;
 
@@ -151,7 +152,7 @@ int chain_open(struct chain *c, struct image *first, uint32_t flags,
     if (r == 0)
         r = load(first, err);
     if (r == 0)
-        r = add_parents(c, flags, opts, err);
+        r = chain_add_parents(c, flags, opts, err);
     if (r == 0 && (flags & VHDX_OPEN_RDWR))
         r = make_writable(c, err);
     return r;

@@ -22,6 +22,7 @@ struct chain_link {
     char *problem;       /* owned; NULL when status is OK */
     struct lines steps;
     struct guid wanted;  /* the child's parent_linkage; zero for the first */
+    enum vhdx_problem finding; /* what is wrong with it, where the status does not say; or 0 */
 };
 
 struct chain {
@@ -37,6 +38,10 @@ struct chain {
  */
 int chain_open(struct chain *c, struct image *first, uint32_t flags,
                const struct vhdx_open_options *opts, struct vhdx_error *err);
+
+/* The same from the second image on: the first is loaded already. */
+int chain_add_parents(struct chain *c, uint32_t flags, const struct vhdx_open_options *opts,
+                      struct vhdx_error *err);
 
 void chain_close(struct chain *c);
 

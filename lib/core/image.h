@@ -21,7 +21,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "util/lines.h"
 #include "core/pages.h"
 #include "core/space.h"
 #include "format/bat.h"
@@ -33,6 +32,11 @@
 #include "io/file.h"
 #include "io/io.h"
 #include "log/overlay.h"
+#include "util/lines.h"
+#include "util/problem.h"
+
+/* Header sequence numbers that are not used for beginning anything: what has begun can also end. */
+#define HEADER_NUMBERS_KEPT 16
 
 /* One of the two copies of a structure. */
 struct copy_state {
@@ -50,6 +54,7 @@ struct log_facts {
 };
 
 struct image {
+    const struct problem_sink *sink; /* borrowed; set: broken rules are reported (check) */
     struct vhdx_io io;
     char *path;          /* owned; as given, NULL for a custom file */
     bool has_id;
@@ -94,6 +99,14 @@ int image_open_path(const char *path, bool writable, struct image **ret, struct 
 
 /* The same over a custom file, which belongs to the image from now on, also after a failure. */
 int image_open_io(const struct vhdx_io *io, struct image **ret, struct vhdx_error *err);
+
+/*
+ * The same for checking: rules that the identifier, the headers and, by image_load(), the rest
+ * break are reported to the sink, and what can be lived with is. The sink and the file stay the
+ * caller's. VHDX_E_NOT_VHDX if neither identifier nor headers are those of an image.
+ */
+int image_open_checked(const struct vhdx_io *io, const struct problem_sink *sink,
+                       struct image **ret, struct vhdx_error *err);
 
 /* Takes the lock of a reader and reads the headers again, which may have changed meanwhile. Does
    nothing for a custom file. */

@@ -115,9 +115,11 @@ static int try_path(struct search *s, const char *path, uint32_t found_by, const
     }
     if (is_in_chain(s, img)) {
         image_close(img);
-        if (matches)
+        if (matches) {
+            s->link->finding = VHDX_P_PARENT_CYCLE;
             return fail(err, VHDX_E_CORRUPT, VHDX_OFFSET_NONE,
                         "chain: %s is its own ancestor: the parents form a cycle", path);
+        }
         STEP(s, "%s: %s: is in the chain already", label, path);
         return 0;
     }

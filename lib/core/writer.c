@@ -42,7 +42,7 @@ static int write_header(struct image *img, int copy, bool is_second, const struc
     struct header check;
 
     header_encode(h, &disk);
-    int r = header_decode(&disk, copy, &check, err);
+    int r = header_decode(&disk, copy, NULL, &check, err);
     assert(r == 0);
     uint64_t size = image_size(img);
     r = io_pwrite(&img->io, &disk, sizeof disk, HEADER_OFFSET((unsigned)copy), err);
@@ -66,7 +66,9 @@ static int write_header(struct image *img, int copy, bool is_second, const struc
 static int update_headers(struct image *img, struct header h, struct vhdx_error *err)
 {
     /* The last numbers are for ending what has begun: a session that starts can also finish. */
-    uint64_t reserved = guid_is_zero(&h.log_guid) && !guid_is_zero(&img->header.log_guid) ? 2 : 16;
+    uint64_t reserved = guid_is_zero(&h.log_guid) && !guid_is_zero(&img->header.log_guid)
+                            ? 2
+                            : HEADER_NUMBERS_KEPT;
 
     if (img->header.sequence_number > UINT64_MAX - reserved)
         return fail(err, VHDX_E_LIMIT, HEADER_OFFSET((unsigned)img->header_copy) + 8,

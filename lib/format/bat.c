@@ -10,8 +10,6 @@
 
 #include "util/limits.h"
 
-#define RESERVED_BITS (MIB - 8)
-
 void geometry_init(struct geometry *g, const struct metadata *m)
 {
     *g = (struct geometry){
@@ -63,29 +61,45 @@ static int bad_state(const struct geometry *g, uint64_t index, uint64_t entry, u
                 is_bitmap ? "0 or 6" : g->has_parent ? "0 to 3 or 5 to 7" : "0 to 3, 5 or 6");
 }
 
+uint32_t bat_entry_problem(const struct geometry *g, uint64_t index, uint64_t entry)
+{
+    uint64_t number, offset = bat_file_offset(entry);
+    bool is_bitmap = bat_index_is_bitmap(g, index, &number);
+
+    if (!state_is_valid(g, is_bitmap, bat_state(entry)))
+        return is_bitmap && !g->has_parent ? VHDX_P_BAT_SLOT : VHDX_P_BAT_STATE;
+    if ((entry & BAT_RESERVED_BITS) != 0)
+        return VHDX_P_BAT_RESERVED;
+    if (!bat_is_present(entry))
+        return 0;
+    if (offset < HEADER_SECTION_SIZE)
+        return VHDX_P_BAT_HEADER_SECTION;
+    return offset < LIMIT_FILE_SIZE ? 0 : VHDX_P_BAT_PAST_END;
+}
+
 int bat_entry_verify(const struct geometry *g, uint64_t index, uint64_t entry, uint64_t at,
                      struct vhdx_error *err)
 {
-    uint64_t number, offset = bat_file_offset(entry);
     char name[BAT_NAME_SIZE];
 
     if (entry == 0)
         return 0;
-
-    bool is_bitmap = bat_index_is_bitmap(g, index, &number);
-    bool valid = state_is_valid(g, is_bitmap, bat_state(entry));
-    if (valid && (entry & RESERVED_BITS) == 0 &&
-        (!bat_is_present(entry) || (offset >= HEADER_SECTION_SIZE && offset < LIMIT_FILE_SIZE)))
-        return 0;
-
-    bat_entry_name(g, index, name);
-    if (!valid)
+    switch (bat_entry_problem(g, index, entry)) {
+    case 0: return 0;
+    case VHDX_P_BAT_SLOT:
+    case VHDX_P_BAT_STATE:
+        bat_entry_name(g, index, name);
         return bad_state(g, index, entry, at, name, err);
-    if ((entry & RESERVED_BITS) != 0)
+    case VHDX_P_BAT_RESERVED:
+        bat_entry_name(g, index, name);
         return fail(err, VHDX_E_CORRUPT, at,
-                    "BAT entry %" PRIu64 " (%s): reserved bits are %#" PRIx64 ", must be 0",
-                    index, name, entry & RESERVED_BITS);
-    return fail(err, VHDX_E_CORRUPT, at,
-                "BAT entry %" PRIu64 " (%s): file offset is %#" PRIx64
-                ", must be behind the header section and below 256 TiB", index, name, offset);
+                    "BAT entry %" PRIu64 " (%s): reserved bits are %#" PRIx64 ", must be 0", index,
+                    name, entry & BAT_RESERVED_BITS);
+    default:
+        bat_entry_name(g, index, name);
+        return fail(err, VHDX_E_CORRUPT, at,
+                    "BAT entry %" PRIu64 " (%s): file offset is %#" PRIx64
+                    ", must be behind the header section and below 256 TiB",
+                    index, name, bat_file_offset(entry));
+    }
 }

@@ -103,6 +103,15 @@ static inline bool bat_is_anchor(uint64_t entry)
             state == BLOCK_UNMAPPED_V095) && bat_file_offset(entry) != 0;
 }
 
+/* Bits 3 to 19 of an entry. */
+#define BAT_RESERVED_BITS (MIB - 8)
+
+/*
+ * The first rule that the entry at index breaks by itself, or 0: state, reserved bits, and for a
+ * present block a place behind the header section and below 256 TiB.
+ */
+uint32_t bat_entry_problem(const struct geometry *g, uint64_t index, uint64_t entry);
+
 /*
  * Verifies the entry at index, which stood at file offset at: state, reserved bits, and for a
  * present block a place behind the header section and below 256 TiB. What else may lie there is not

@@ -8,26 +8,35 @@
 #include <inttypes.h>
 
 #include "util/crc32c.h"
+#include "util/iszero.h"
 #include "util/limits.h"
 
-int header_decode(const struct header_disk *d, int copy, struct header *ret,
-                  struct vhdx_error *err)
+int header_decode(const struct header_disk *d, int copy, const struct problem_sink *sink,
+                  struct header *ret, struct vhdx_error *err)
 {
     uint64_t at = HEADER_OFFSET((unsigned)copy);
     int n = copy + 1;
 
     if (memcmp(d->signature, "head", 4) != 0)
-        return fail(err, VHDX_E_CORRUPT, at, "header %d: signature is not \"head\"", n);
+        return problem_end(sink, VHDX_P_HEADER_SIGNATURE, err, VHDX_E_CORRUPT, at,
+                           "header %d: signature is not \"head\"", n);
 
     uint32_t checksum =
         crc32c_without(d, sizeof *d, offsetof(struct header_disk, checksum));
     if (le32_get(d->checksum) != checksum)
-        return fail(err, VHDX_E_CHECKSUM, at + offsetof(struct header_disk, checksum),
-                    "header %d: checksum is %#010" PRIx32 ", must be %#010" PRIx32, n,
-                    le32_get(d->checksum), checksum);
+        return problem_end(sink, VHDX_P_HEADER_CHECKSUM, err, VHDX_E_CHECKSUM,
+                           at + offsetof(struct header_disk, checksum),
+                           "header %d: checksum is %#010" PRIx32 ", must be %#010" PRIx32, n,
+                           le32_get(d->checksum), checksum);
     if (le16_get(d->version) != 1)
-        return fail(err, VHDX_E_UNSUPPORTED, at + offsetof(struct header_disk, version),
-                    "header %d: version is %u, must be 1", n, le16_get(d->version));
+        return problem_end(sink, VHDX_P_HEADER_VERSION, err, VHDX_E_UNSUPPORTED,
+                           at + offsetof(struct header_disk, version),
+                           "header %d: version is %u, must be 1", n, le16_get(d->version));
+    /* Reserved and ignored, [MS-VHDX] 2.2.2. */
+    if (sink && !is_zero(d->reserved, sizeof d->reserved))
+        problem(sink, VHDX_P_HEADER_RESERVED, NULL, VHDX_E_CORRUPT,
+                at + offsetof(struct header_disk, reserved), "header %d: a reserved byte is not 0",
+                n);
 
     *ret = (struct header){
         .sequence_number = le64_get(d->sequence_number),
@@ -73,30 +82,38 @@ int header_choose(const struct header h[2], const bool valid[2], bool identical,
     return 0;
 }
 
-int header_verify_log(const struct header *h, int copy, struct vhdx_error *err)
+int header_verify_log(const struct header *h, int copy, const struct problem_sink *sink,
+                      struct vhdx_error *err)
 {
     uint64_t at = HEADER_OFFSET((unsigned)copy);
     bool in_use = !guid_is_zero(&h->log_guid);
     int n = copy + 1;
 
     if (in_use && h->log_version != 0)
-        return fail(err, VHDX_E_UNSUPPORTED, at + offsetof(struct header_disk, log_version),
-                    "header %d: log version is %u, must be 0", n, h->log_version);
+        return problem_end(sink, VHDX_P_HEADER_LOG_VERSION, err, VHDX_E_UNSUPPORTED,
+                           at + offsetof(struct header_disk, log_version),
+                           "header %d: log version is %u, must be 0", n, h->log_version);
     if (!is_aligned(h->log_length, MIB) || (in_use && h->log_length == 0))
-        return fail(err, VHDX_E_CORRUPT, at + offsetof(struct header_disk, log_length),
-                    "header %d: log length is %" PRIu32 ", must be a multiple of 1 MiB%s", n,
-                    h->log_length, in_use ? " above 0" : "");
+        return problem_end(sink, VHDX_P_HEADER_LOG_PLACE, err, VHDX_E_CORRUPT,
+                           at + offsetof(struct header_disk, log_length),
+                           "header %d: log length is %" PRIu32 ", must be a multiple of 1 MiB%s", n,
+                           h->log_length, in_use ? " above 0" : "");
     if (h->log_length > LIMIT_LOG_LENGTH)
-        return fail(err, VHDX_E_LIMIT, at + offsetof(struct header_disk, log_length),
-                    "header %d: log length is %" PRIu32 ", must be at most 1 GiB", n,
-                    h->log_length);
+        return problem_end(sink, VHDX_P_HEADER_LOG_PLACE, err, VHDX_E_LIMIT,
+                           at + offsetof(struct header_disk, log_length),
+                           "header %d: log length is %" PRIu32 ", must be at most 1 GiB", n,
+                           h->log_length);
     if (h->log_length != 0 && (!is_aligned(h->log_offset, MIB) || h->log_offset < MIB))
-        return fail(err, VHDX_E_CORRUPT, at + offsetof(struct header_disk, log_offset),
-                    "header %d: log offset is %#" PRIx64 ", must be a multiple of 1 MiB and at "
-                    "least 1 MiB", n, h->log_offset);
+        return problem_end(sink, VHDX_P_HEADER_LOG_PLACE, err, VHDX_E_CORRUPT,
+                           at + offsetof(struct header_disk, log_offset),
+                           "header %d: log offset is %#" PRIx64
+                           ", must be a multiple of 1 MiB and at "
+                           "least 1 MiB",
+                           n, h->log_offset);
     if (!range_fits(h->log_offset, h->log_length, LIMIT_FILE_SIZE))
-        return fail(err, VHDX_E_CORRUPT, at + offsetof(struct header_disk, log_offset),
-                    "header %d: log offset is %#" PRIx64 ", must be below 256 TiB", n,
-                    h->log_offset);
+        return problem_end(sink, VHDX_P_HEADER_LOG_PLACE, err, VHDX_E_CORRUPT,
+                           at + offsetof(struct header_disk, log_offset),
+                           "header %d: log offset is %#" PRIx64 ", must be below 256 TiB", n,
+                           h->log_offset);
     return 0;
 }

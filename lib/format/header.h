@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "format/ondisk.h"
-#include "util/fail.h"
+#include "util/problem.h"
 
 struct header {
     uint64_t sequence_number;
@@ -25,8 +25,8 @@ struct header {
  * is verified by header_verify_log() once the copy is chosen: a header that is current but wrong
  * must not make an older one current.
  */
-int header_decode(const struct header_disk *d, int copy, struct header *ret,
-                  struct vhdx_error *err);
+int header_decode(const struct header_disk *d, int copy, const struct problem_sink *sink,
+                  struct header *ret, struct vhdx_error *err);
 
 /* The disk form of a header, with its checksum. */
 void header_encode(const struct header *h, struct header_disk *ret);
@@ -40,6 +40,7 @@ int header_choose(const struct header h[2], const bool valid[2], bool identical,
                   struct vhdx_error *err);
 
 /* Verifies the log's version and place: LogVersion only where a log is to be replayed. */
-int header_verify_log(const struct header *h, int copy, struct vhdx_error *err);
+int header_verify_log(const struct header *h, int copy, const struct problem_sink *sink,
+                      struct vhdx_error *err);
 
 #endif

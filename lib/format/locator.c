@@ -27,7 +27,7 @@ static bool same_key(const struct locator_pair *a, const struct locator_pair *b)
 }
 
 static int verify_header(const struct locator_header_disk *d, uint32_t length, uint64_t at,
-                         struct vhdx_error *err)
+                         const struct problem_sink *sink, struct vhdx_error *err)
 {
     struct guid type = guid_get(d->type);
     uint32_t count = le16_get(d->count);
@@ -35,46 +35,53 @@ static int verify_header(const struct locator_header_disk *d, uint32_t length, u
 
     if (!guid_equal(&type, &vhdx_type)) {
         guid_format(&type, text);
-        return fail(err, VHDX_E_UNSUPPORTED, at, "parent locator: type is {%s}, must be VHDX",
-                    text);
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_UNSUPPORTED, at,
+                           "parent locator: type is {%s}, must be VHDX", text);
     }
-    if (le16_get(d->reserved) != 0)
-        return fail(err, VHDX_E_CORRUPT, at + offsetof(struct locator_header_disk, reserved),
-                    "parent locator: reserved field is %#x, must be 0", le16_get(d->reserved));
     if (count > (length - sizeof *d) / sizeof(struct locator_entry_disk))
-        return fail(err, VHDX_E_CORRUPT, at + offsetof(struct locator_header_disk, count),
-                    "parent locator: key count is %" PRIu32 ", must fit the item's length %" PRIu32,
-                    count, length);
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT,
+                           at + offsetof(struct locator_header_disk, count),
+                           "parent locator: key count is %" PRIu32
+                           ", must fit the item's length %" PRIu32,
+                           count, length);
     if (count > LIMIT_LOCATOR_KEYS)
-        return fail(err, VHDX_E_LIMIT, at + offsetof(struct locator_header_disk, count),
-                    "parent locator: key count is %" PRIu32 ", must be at most %d", count,
-                    LIMIT_LOCATOR_KEYS);
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_LIMIT,
+                           at + offsetof(struct locator_header_disk, count),
+                           "parent locator: key count is %" PRIu32 ", must be at most %d", count,
+                           LIMIT_LOCATOR_KEYS);
+    if (le16_get(d->reserved) != 0)
+        return problem(sink, VHDX_P_LOCATOR_RESERVED, err, VHDX_E_CORRUPT,
+                       at + offsetof(struct locator_header_disk, reserved),
+                       "parent locator: reserved field is %#x, must be 0", le16_get(d->reserved));
     return 0;
 }
 
 /* A key or a value: not empty, whole UTF-16 units, inside the item, no NUL. */
 static int verify_text(const uint8_t *buf, const char *what, uint32_t index, uint32_t offset,
-                       uint32_t text_length, uint32_t length, uint64_t at, struct vhdx_error *err)
+                       uint32_t text_length, uint32_t length, uint64_t at,
+                       const struct problem_sink *sink, struct vhdx_error *err)
 {
     if (text_length == 0 || text_length % 2 != 0)
-        return fail(err, VHDX_E_CORRUPT, at,
-                    "parent locator, entry %" PRIu32 ": %s length is %" PRIu32
-                    ", must be even and above 0", index, what, text_length);
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT, at,
+                           "parent locator, entry %" PRIu32 ": %s length is %" PRIu32
+                           ", must be even and above 0",
+                           index, what, text_length);
     if (offset == 0 || !range_fits(offset, text_length, length))
-        return fail(err, VHDX_E_CORRUPT, at,
-                    "parent locator, entry %" PRIu32 ": %s offset %" PRIu32 " + length %" PRIu32
-                    " must lie inside the item of %" PRIu32 " bytes", index, what, offset,
-                    text_length, length);
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT, at,
+                           "parent locator, entry %" PRIu32 ": %s offset %" PRIu32
+                           " + length %" PRIu32 " must lie inside the item of %" PRIu32 " bytes",
+                           index, what, offset, text_length, length);
     for (uint32_t i = 0; i < text_length; i += 2)
         if (buf[offset + i] == 0 && buf[offset + i + 1] == 0)
-            return fail(err, VHDX_E_CORRUPT, at,
-                        "parent locator, entry %" PRIu32 ": %s has a NUL at unit %" PRIu32
-                        ", must have none", index, what, i / 2);
+            return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT, at,
+                               "parent locator, entry %" PRIu32 ": %s has a NUL at unit %" PRIu32
+                               ", must have none",
+                               index, what, i / 2);
     return 0;
 }
 
 static int decode_pair(const uint8_t *buf, uint32_t length, uint64_t at, uint32_t index,
-                       struct locator *l, struct vhdx_error *err)
+                       const struct problem_sink *sink, struct locator *l, struct vhdx_error *err)
 {
     struct locator_entry_disk d;
     size_t entry_at = sizeof(struct locator_header_disk) + index * sizeof d;
@@ -83,9 +90,9 @@ static int decode_pair(const uint8_t *buf, uint32_t length, uint64_t at, uint32_
     memcpy(&d, buf + entry_at, sizeof d);
     uint32_t key = le32_get(d.key_offset), value = le32_get(d.value_offset);
     uint16_t key_length = le16_get(d.key_length), value_length = le16_get(d.value_length);
-    int r = verify_text(buf, "key", index, key, key_length, length, at + entry_at, err);
+    int r = verify_text(buf, "key", index, key, key_length, length, at + entry_at, sink, err);
     if (r == 0)
-        r = verify_text(buf, "value", index, value, value_length, length, at + entry_at, err);
+        r = verify_text(buf, "value", index, value, value_length, length, at + entry_at, sink, err);
     if (r < 0)
         return r;
 
@@ -93,9 +100,10 @@ static int decode_pair(const uint8_t *buf, uint32_t length, uint64_t at, uint32_
                                 .key_units = key_length / 2, .value_units = value_length / 2 };
     for (uint32_t i = 0; i < index; i++)
         if (same_key(p, &l->pairs[i]))
-            return fail(err, VHDX_E_CORRUPT, at + entry_at,
-                        "parent locator, entry %" PRIu32 ": key is that of entry %" PRIu32
-                        ", must be unique", index, i);
+            return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT, at + entry_at,
+                               "parent locator, entry %" PRIu32 ": key is that of entry %" PRIu32
+                               ", must be unique",
+                               index, i);
     return 0;
 }
 
@@ -107,32 +115,34 @@ static bool has_key(const struct locator *l, const char *key)
     return false;
 }
 
-int locator_decode(const uint8_t *buf, uint32_t length, uint64_t at, struct locator *ret,
-                   struct vhdx_error *err)
+int locator_decode(const uint8_t *buf, uint32_t length, uint64_t at,
+                   const struct problem_sink *sink, struct locator *ret, struct vhdx_error *err)
 {
     struct locator_header_disk header;
 
     if (length < sizeof header)
-        return fail(err, VHDX_E_CORRUPT, at,
-                    "parent locator: length is %" PRIu32 ", must be at least %zu", length,
-                    sizeof header);
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT, at,
+                           "parent locator: length is %" PRIu32 ", must be at least %zu", length,
+                           sizeof header);
     memcpy(&header, buf, sizeof header);
-    int r = verify_header(&header, length, at, err);
+    int r = verify_header(&header, length, at, sink, err);
     if (r < 0)
         return r;
 
     ret->count = le16_get(header.count);
     for (uint32_t i = 0; i < ret->count; i++) {
-        r = decode_pair(buf, length, at, i, ret, err);
+        r = decode_pair(buf, length, at, i, sink, ret, err);
         if (r < 0)
             return r;
     }
     if (!has_key(ret, "parent_linkage"))
-        return fail(err, VHDX_E_CORRUPT, at, "parent locator: key parent_linkage is missing");
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT, at,
+                           "parent locator: key parent_linkage is missing");
     if (!has_key(ret, "relative_path") && !has_key(ret, "volume_path") &&
         !has_key(ret, "absolute_win32_path"))
-        return fail(err, VHDX_E_CORRUPT, at, "parent locator: path is missing: one of "
-                    "relative_path, volume_path and absolute_win32_path must be there");
+        return problem_end(sink, VHDX_P_LOCATOR_CONTENT, err, VHDX_E_CORRUPT, at,
+                           "parent locator: path is missing: one of "
+                           "relative_path, volume_path and absolute_win32_path must be there");
     return 0;
 }
 

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 #include "format/ondisk.h"
-#include "util/fail.h"
 #include "util/limits.h"
+#include "util/problem.h"
 
 /* One pair: UTF-16LE text inside the item, units are code units. */
 struct locator_pair {
@@ -27,8 +27,8 @@ struct locator {
  * type, every pair inside the item, keys unique, parent_linkage and at least one path there. The
  * pairs borrow buf.
  */
-int locator_decode(const uint8_t *buf, uint32_t length, uint64_t at, struct locator *ret,
-                   struct vhdx_error *err);
+int locator_decode(const uint8_t *buf, uint32_t length, uint64_t at,
+                   const struct problem_sink *sink, struct locator *ret, struct vhdx_error *err);
 
 /* Is the key of p the ASCII string key? */
 bool locator_key_is(const struct locator_pair *p, const char *key);

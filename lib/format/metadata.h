@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 #include "format/ondisk.h"
-#include "util/fail.h"
 #include "util/limits.h"
+#include "util/problem.h"
 
 /* The known items, in the order in which they are decoded. */
 enum metadata_known {
@@ -54,7 +54,8 @@ struct metadata {
  * unknown required item. *ret is large: do not put it on the stack.
  */
 int metadata_table_decode(const uint8_t *buf, uint64_t region_offset, uint32_t region_length,
-                          struct metadata_table *ret, struct vhdx_error *err);
+                          const struct problem_sink *sink, struct metadata_table *ret,
+                          struct vhdx_error *err);
 
 /* What a known item is called in messages. */
 const char *metadata_name(enum metadata_known k);
@@ -65,7 +66,8 @@ const char *metadata_name(enum metadata_known k);
  * for METADATA_PARENT_LOCATOR: see locator.h.
  */
 int metadata_item_decode(enum metadata_known k, const uint8_t *buf, uint32_t length, uint64_t at,
-                         struct metadata *m, struct vhdx_error *err);
+                         const struct problem_sink *sink, struct metadata *m,
+                         struct vhdx_error *err);
 
 /*
  * Building a region: metadata_encode_begin() on a zeroed buffer of size bytes, then an item at a
@@ -88,6 +90,9 @@ bool metadata_encode_known(struct metadata_encoder *e, const struct metadata *m)
 
 /* The id of a known item. */
 const struct guid *metadata_id(enum metadata_known k);
+
+/* The flags that the format gives a known item. */
+uint32_t metadata_item_flags(enum metadata_known k);
 
 /* The length that a known item must have; 0 for METADATA_PARENT_LOCATOR, which varies. */
 uint32_t metadata_item_length(enum metadata_known k);

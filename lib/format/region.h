@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 #include "format/ondisk.h"
-#include "util/fail.h"
 #include "util/limits.h"
+#include "util/problem.h"
 
 struct region {
     struct guid guid;
@@ -30,8 +30,8 @@ struct region_table {
  * every entry, no two with one GUID or a byte in common, both known regions there, no unknown one
  * required. *ret is large: do not put it on the stack; on failure its content is undefined.
  */
-int region_table_decode(const uint8_t *buf, int copy, struct region_table *ret,
-                        struct vhdx_error *err);
+int region_table_decode(const uint8_t *buf, int copy, const struct problem_sink *sink,
+                        struct region_table *ret, struct vhdx_error *err);
 
 /*
  * Writes a table of a BAT and a metadata region, both required, as Windows lists them, to the

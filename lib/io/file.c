@@ -219,3 +219,21 @@ bool file_get_id(const struct vhdx_io *io, struct file_id *ret)
     *ret = ((const struct file *)io->opaque)->id;
     return true;
 }
+
+uint64_t file_next_data(const struct vhdx_io *io, uint64_t offset)
+{
+    const struct file *f = io->opaque;
+    off_t next = lseek(f->fd, (off_t)offset, SEEK_DATA);
+
+    if (next >= 0)
+        return (uint64_t)next;
+    return errno == ENXIO ? UINT64_MAX : offset;
+}
+
+uint64_t file_next_hole(const struct vhdx_io *io, uint64_t offset)
+{
+    const struct file *f = io->opaque;
+    off_t next = lseek(f->fd, (off_t)offset, SEEK_HOLE);
+
+    return next >= 0 ? (uint64_t)next : UINT64_MAX;
+}

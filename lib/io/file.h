@@ -35,6 +35,14 @@ int file_lock(const struct vhdx_io *io, bool *ret_supported, struct vhdx_error *
 /* Whether io was made by file_open(), and then which file it is. */
 bool file_get_id(const struct vhdx_io *io, struct file_id *ret);
 
+/* Where the next byte at or after offset is that may be other than zero, for a file opened by
+   file_open(): what lies before it is a hole. UINT64_MAX if only a hole is left; offset where
+   the file system does not tell. */
+uint64_t file_next_data(const struct vhdx_io *io, uint64_t offset);
+
+/* The same for the next hole: the size of the file if there is none. */
+uint64_t file_next_hole(const struct vhdx_io *io, uint64_t offset);
+
 static inline bool file_id_equal(const struct file_id *a, const struct file_id *b)
 {
     return a->device == b->device && a->inode == b->inode;

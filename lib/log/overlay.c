@@ -308,6 +308,15 @@ int overlay_pread(const struct overlay *o, const struct vhdx_io *io, void *buf, 
     return 0;
 }
 
+void overlay_totals(const struct overlay *o, uint64_t *ret_written, uint64_t *ret_zeroed)
+{
+    *ret_written = *ret_zeroed = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        const struct change *s = &o->segments[i];
+        *(s->data == IS_ZERO ? ret_zeroed : ret_written) += s->end - s->start;
+    }
+}
+
 int overlay_apply(const struct overlay *o, const struct vhdx_io *io, struct vhdx_error *err)
 {
     int r = o->size > o->file_size ? io_truncate(io, o->size, err) : 0;

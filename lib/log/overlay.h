@@ -34,6 +34,9 @@ uint64_t overlay_size(const struct overlay *o);
 int overlay_pread(const struct overlay *o, const struct vhdx_io *io, void *buf, size_t len,
                   uint64_t offset, struct vhdx_error *err);
 
+/* How many bytes of the file a replay writes, and how many it makes zero. */
+void overlay_totals(const struct overlay *o, uint64_t *ret_written, uint64_t *ret_zeroed);
+
 /*
  * Replays into the file: writes every segment, extends the file to overlay_size() and makes it
  * stable. The log stays as it is: interrupted, the replay is simply done again. Afterwards LogGuid

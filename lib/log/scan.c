@@ -22,6 +22,7 @@ struct scan {
     uint32_t found_count, found_capacity;
     uint32_t *by_sector;     /* for each sector of the log: the entry that begins there */
     uint64_t work_left;      /* bytes that may still be read, then: entries walked */
+    bool has_own;            /* an entry with the GUID was seen, valid or not */
 };
 
 int log_entry_descriptors(struct log_ring *ring, const struct log_entry *e,
@@ -149,6 +150,14 @@ static int add_found(struct scan *s, const struct log_entry *e, struct vhdx_erro
     return 0;
 }
 
+static bool is_own(const struct scan *s, const uint8_t *sector)
+{
+    const struct log_header_disk *d = (const struct log_header_disk *)sector;
+    struct guid guid = guid_get(d->log_guid);
+
+    return memcmp(d->signature, "loge", 4) == 0 && guid_equal(&guid, s->log_guid);
+}
+
 static int find_entries(struct scan *s, bool *ret_all_zero, struct vhdx_error *err)
 {
     struct vhdx_error problem; /* why there is no entry at a sector interests nobody */
@@ -165,6 +174,7 @@ static int find_entries(struct scan *s, bool *ret_all_zero, struct vhdx_error *e
         all_zero = all_zero && is_zero(sector, LOG_SECTOR_SIZE);
         if (memcmp(sector, "loge", 4) != 0)
             continue;
+        s->has_own = s->has_own || is_own(s, sector);
         r = verify_entry(s, offset, sector, &e, &problem);
         if (r == 0)
             r = add_found(s, &e, &problem);
@@ -266,6 +276,21 @@ static int choose_sequence(struct scan *s, struct log_sequence *ret, struct vhdx
     return best_last == NO_ENTRY ? 0 : extract(s, best_tail, best_last, ret, err);
 }
 
+/* What follows the last entry: nothing, what is older, or the entry that was being written. */
+static int look_behind(struct scan *s, struct log_sequence *ret, struct vhdx_error *err)
+{
+    const struct log_entry *last = &ret->entries[ret->count - 1];
+    const uint8_t *sector;
+
+    ret->end = (uint32_t)(((uint64_t)last->offset + last->length) % s->ring->length);
+    int r = log_ring_sector(s->ring, ret->end, &sector, err);
+    if (r < 0 || !is_own(s, sector))
+        return r;
+    const struct log_header_disk *d = (const struct log_header_disk *)sector;
+    ret->is_torn = le64_get(d->sequence_number) == last->sequence_number + 1;
+    return 0;
+}
+
 int log_scan(struct log_ring *ring, const struct guid *log_guid, struct log_sequence *ret,
              struct vhdx_error *err)
 {
@@ -280,10 +305,15 @@ int log_scan(struct log_ring *ring, const struct guid *log_guid, struct log_sequ
         s.work_left = LIMIT_LOG_SCAN(ring->length) / LOG_SECTOR_SIZE;
         r = choose_sequence(&s, &sequence, err);
     }
+    sequence.has_own = s.has_own;
+    if (r == 0 && sequence.count > 0)
+        r = look_behind(&s, &sequence, err);
     free(s.found);
     free(s.by_sector);
     if (r == 0)
         *ret = sequence;
+    else
+        log_sequence_end(&sequence);
     return r;
 }
 

@@ -25,6 +25,9 @@ struct log_sequence {
     struct log_entry *entries; /* owned */
     uint32_t count;
     bool log_is_zero;          /* the log holds nothing but zeros */
+    bool has_own;              /* entries with the log's GUID are there, valid or not */
+    uint32_t end;              /* where in the log the next entry would begin */
+    bool is_torn;              /* a damaged next entry begins there */
 };
 
 /*

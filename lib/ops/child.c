@@ -132,7 +132,7 @@ int child_copy_items(struct metadata_encoder *e, const struct image *parent,
         return fail_nomem(err);
     int r = image_pread(parent, "metadata table", buf, METADATA_TABLE_SIZE, region->offset, err);
     if (r == 0)
-        r = metadata_table_decode(buf, region->offset, region->length, table, err);
+        r = metadata_table_decode(buf, region->offset, region->length, NULL, table, err);
     for (uint32_t i = 0; r == 0 && i < table->count; i++) {
         bool is_known = false;
         for (int k = 0; k < METADATA_KNOWN_COUNT; k++)

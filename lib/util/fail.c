@@ -6,7 +6,6 @@
 #include "util/fail.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,15 +39,21 @@ static void set(struct vhdx_error *err, int code, int errnum, uint64_t offset, c
     text_clean(err->message);
 }
 
+int fail_va(struct vhdx_error *err, int code, uint64_t offset, const char *fmt, va_list args)
+{
+    if (err)
+        set(err, code, 0, offset, fmt, args);
+    return -code;
+}
+
 int fail(struct vhdx_error *err, int code, uint64_t offset, const char *fmt, ...)
 {
-    if (err) {
-        va_list args;
-        va_start(args, fmt);
-        set(err, code, 0, offset, fmt, args);
-        va_end(args);
-    }
-    return -code;
+    va_list args;
+
+    va_start(args, fmt);
+    int r = fail_va(err, code, offset, fmt, args);
+    va_end(args);
+    return r;
 }
 
 static int code_of_errno(int errnum)

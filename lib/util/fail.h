@@ -8,6 +8,7 @@
 #ifndef UTIL_FAIL_H
 #define UTIL_FAIL_H
 
+#include <stdarg.h>
 #include <stdint.h>
 #include <vhdx.h>
 
@@ -18,6 +19,9 @@
  */
 int fail(struct vhdx_error *err, int code, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+int fail_va(struct vhdx_error *err, int code, uint64_t offset, const char *fmt, va_list args)
+    __attribute__((format(printf, 4, 0)));
 
 /* The same for a failed system call: VHDX_E_NOSPACE or VHDX_E_NOMEM where errnum (positive) says
    so, else VHDX_E_SYSTEM; ": " and the system's text are appended. */

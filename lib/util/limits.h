@@ -58,6 +58,13 @@
 #define LIMIT_NOTES 64
 #define LIMIT_STEPS 256
 
+/* Findings of one problem that a check reports; all are counted. A damaged BAT of 64 TiB could have
+   67 million. */
+#define LIMIT_FINDINGS_REPORTED 1000
+
+/* Rounds of a repair: each ends a kind of problem, so that a few are enough. */
+#define LIMIT_REPAIR_ROUNDS 64
+
 /* Bytes of the BAT that are verified when an image is opened: all of it for most images (8192
    entries), a constant cost for the rest, which is verified as it is loaded. */
 #define LIMIT_BAT_VERIFIED_ON_OPEN (64 * KIB)

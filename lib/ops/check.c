@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* The course of a check; see check.h. */
+
+#include "ops/check.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "ops/problem.h"
+#include "util/cleanup.h"
+#include "util/iszero.h"
+#include "util/limits.h"
+
+/* ---- Findings ------------------------------------------------------------------------------- */
+
+static void count_finding(struct check *c, const struct problem_text *text)
+{
+    struct vhdx_check_result *r = &c->result;
+
+    switch (text->severity) {
+    case VHDX_SEVERITY_NOTE: r->notes++; break;
+    case VHDX_SEVERITY_LEAK: r->leaks++; break;
+    case VHDX_SEVERITY_ERROR: r->errors++; break;
+    default: r->fatals++; break;
+    }
+    r->repairable_safe += text->repair == VHDX_REPAIR_SAFE;
+    r->repairable_all += text->repair == VHDX_REPAIR_ALL;
+}
+
+static void add_finding(struct check *c, enum vhdx_problem problem, const struct vhdx_error *what,
+                        uint64_t virtual_offset, uint64_t virtual_length)
+{
+    const struct problem_text *text = problem_text(problem);
+    const struct vhdx_finding finding = {
+        .struct_size = sizeof finding,
+        .problem = problem,
+        .severity = text->severity,
+        .repair = text->repair,
+        .name = text->name,
+        .message = what->message,
+        .effect = text->effect,
+        .remedy = text->remedy,
+        .file_offset = what->file_offset,
+        .virtual_offset = virtual_offset,
+        .virtual_length = virtual_length,
+    };
+
+    count_finding(c, text);
+    if (c->counts[check_slot(problem)]++ < LIMIT_FINDINGS_REPORTED && c->opts->finding)
+        c->opts->finding(&finding, c->opts->opaque);
+}
+
+void check_found(struct check *c, enum vhdx_problem problem, uint64_t file_offset,
+                 uint64_t virtual_offset, uint64_t virtual_length, const char *fmt, ...)
+{
+    struct vhdx_error what;
+    va_list args;
+
+    va_start(args, fmt);
+    fail_va(&what, VHDX_E_CORRUPT, file_offset, fmt, args);
+    va_end(args);
+    add_finding(c, problem, &what, virtual_offset, virtual_length);
+}
+
+static void on_problem(enum vhdx_problem problem, const struct vhdx_error *what, void *opaque)
+{
+    add_finding(opaque, problem, what, 0, 0);
+}
+
+int check_progress(struct check *c, uint64_t done, struct vhdx_error *err)
+{
+    const struct vhdx_progress *p = &c->opts->progress;
+    uint64_t total = c->image->geometry.virtual_size;
+
+    if (p->fn && p->fn(min_u64(done, total), total, p->opaque) != 0)
+        return fail(err, VHDX_E_CANCELLED, VHDX_OFFSET_NONE, "cancelled");
+    return 0;
+}
+
+/* ---- Space that nothing owns ---------------------------------------------------------------- */
+
+/* The first MiB at or after one, below end, that is owned or is not; whole words are passed at
+   once. end if there is none. */
+static uint64_t next_mib(const struct space *s, bool owned, uint64_t mib, uint64_t end)
+{
+    while (mib < end) {
+        uint64_t word = (owned ? s->owned[mib / 64] : ~s->owned[mib / 64]) >> mib % 64;
+        if (word != 0)
+            return min_u64(mib + (uint64_t)__builtin_ctzll(word), end);
+        mib = align_down(mib, 64) + 64;
+    }
+    return end;
+}
+
+static int report_leak(struct check *c, uint64_t first, uint64_t end, struct vhdx_error *err)
+{
+    uint64_t offset = first * MIB, len = (end - first) * MIB;
+
+    if (offset >= c->last_end)
+        return 0; /* behind the last structure: that is said once, of all of it */
+    c->result.leaked_bytes += len;
+    check_found(c, VHDX_P_SPACE_LEAKED, offset, 0, 0,
+                "file range %#" PRIx64 " + %" PRIu64 ": holds data, but belongs to no structure",
+                offset, len);
+    if (!c->hands || !c->hands->leak)
+        return 0;
+    return c->hands->leak(c, offset, len, c->hands->opaque, err);
+}
+
+/* The first MiB of [mib, end) that holds a byte that is not zero; end if none does. Holes are
+   passed over without being read where the file system tells them. */
+static int next_data(struct check *c, uint64_t mib, uint64_t end, uint8_t *buf, uint64_t *ret,
+                     struct vhdx_error *err)
+{
+    for (; mib < end; mib++) {
+        if (c->holes)
+            mib = min_u64(max_u64(file_next_data(c->holes, mib * MIB) / MIB, mib), end);
+        if (mib == end)
+            break;
+        size_t len = (size_t)min_u64(MIB, image_size(c->image) - mib * MIB);
+        int r = image_pread(c->image, "file", buf, len, mib * MIB, err);
+        if (r < 0)
+            return r;
+        if (!is_zero(buf, len))
+            break;
+    }
+    *ret = mib;
+    return 0;
+}
+
+/* Looks at the MiBs of [mib, end), which nothing owns. */
+static int check_unowned(struct check *c, uint64_t mib, uint64_t end, uint8_t *buf,
+                         struct vhdx_error *err)
+{
+    uint64_t first = mib, data = 0, len = (end - mib) * MIB, offset = mib * MIB, count = 0;
+    bool found = false;
+    int r = 0;
+
+    for (; mib < end && r == 0; mib = data + 1) {
+        r = next_data(c, mib, end, buf, &data, err);
+        if (r == 0 && count > 0 && (data == end || data != first + count)) {
+            r = report_leak(c, first, first + count, err);
+            count = 0;
+        }
+        if (r < 0 || data == end)
+            break;
+        if (count++ == 0)
+            first = data;
+        found = true;
+    }
+    if (r == 0 && count > 0)
+        r = report_leak(c, first, first + count, err);
+    if (found) {
+        c->orphans++;
+        c->orphan_offset = offset;
+        c->orphan_length = len;
+    }
+    return r;
+}
+
+/*
+ * Unowned space that holds data; holes and zeros waste nothing. What lies behind the last structure
+ * is looked at only if a block's entry was lost, which may have pointed there.
+ */
+static int check_leaks(struct check *c, struct vhdx_error *err)
+{
+    const struct space *s = &c->image->space;
+    uint64_t end = check_count(c, VHDX_P_BAT_SHIFTED) ? s->size_mib
+                                                      : min_u64(c->last_end / MIB, s->size_mib);
+    CLEANUP_FREE uint8_t *buf = malloc(MIB);
+    int r = buf ? 0 : fail_nomem(err);
+
+    for (uint64_t mib = next_mib(s, false, 0, end), next; mib < end && r == 0;
+         mib = next_mib(s, false, next, end)) {
+        next = next_mib(s, true, mib, end);
+        r = check_unowned(c, mib, next, buf, err);
+    }
+    return r;
+}
+
+static void check_file_end(struct check *c)
+{
+    uint64_t size = image_size(c->image), spare = 0;
+
+    /* A fixed image sets the space of its blocks aside, also where they are not present yet; QEMU
+       begins it at a multiple of the block's size. */
+    if (c->image->metadata.leave_allocated)
+        spare = (c->result.total_blocks - c->result.allocated_blocks + 1)
+                << c->image->geometry.block_shift;
+    c->result.image_end_offset = c->last_end;
+    if (size >= c->last_end + spare + MIB)
+        check_found(c, VHDX_P_FILE_TRAILING, c->last_end, 0, 0,
+                    "file is %" PRIu64 " bytes long, its last structure ends at %" PRIu64, size,
+                    c->last_end);
+}
+
+/* ---- The course ----------------------------------------------------------------------------- */
+
+/* Structures before the blocks: where they end. */
+static uint64_t regions_end(const struct image *img)
+{
+    uint64_t end = max_u64(HEADER_SECTION_SIZE, img->header.log_offset + img->header.log_length);
+
+    for (uint32_t i = 0; i < img->regions->count; i++)
+        end = max_u64(end, img->regions->regions[i].offset + img->regions->regions[i].length);
+    return end;
+}
+
+static int check_blocks(struct check *c, struct vhdx_error *err)
+{
+    c->has_tables = true;
+    c->result.total_blocks = c->image->geometry.payload_blocks;
+    c->last_end = regions_end(c->image);
+    c->first_lost = UINT64_MAX;
+
+    int r = check_progress(c, 0, err);
+    if (r == 0)
+        r = check_bat(c, err);
+    if (r == 0)
+        r = check_leaks(c, err);
+    if (r < 0)
+        return r;
+    check_file_end(c);
+    if (c->image->metadata.has_parent && !(c->opts->flags & VHDX_CHECK_NO_PARENT))
+        r = check_chain(c, err);
+    if (r == 0)
+        r = check_profile(c, err);
+    c->result.complete = r == 0;
+    return r;
+}
+
+/* Is this failure one that the sink was told of, the end of what can be checked? */
+static bool was_reported(const struct check *c, int r)
+{
+    return c->result.fatals > 0 && r != -VHDX_E_SYSTEM && r != -VHDX_E_NOMEM;
+}
+
+int check_run(struct check *c, struct vhdx_error *err)
+{
+    c->sink = (struct problem_sink){ on_problem, c };
+    int r = io_size(c->io, &c->result.file_size, err);
+    if (r == 0)
+        r = image_open_checked(c->io, &c->sink, &c->image, err);
+    if (r < 0)
+        return was_reported(c, r) ? 0 : r;
+    if (c->path && !(c->image->path = strdup(c->path)))
+        return fail_nomem(err);
+    c->image->has_id = c->holes && file_get_id(c->holes, &c->image->id);
+    r = image_load(c->image, err);
+    if (r < 0)
+        return was_reported(c, r) ? 0 : r;
+    return check_blocks(c, err);
+}
+
+void check_end(struct check *c)
+{
+    image_close(c->image);
+    c->image = NULL;
+}
+
+static int run_once(struct check *c, struct vhdx_check_result *ret, struct vhdx_error *err)
+{
+    int r = check_run(c, err);
+
+    if (r == 0)
+        *ret = c->result;
+    check_end(c);
+    return r;
+}
+
+int check_io(const struct vhdx_io *io, const struct vhdx_check_options *opts,
+             struct vhdx_check_result *ret, struct vhdx_error *err)
+{
+    struct file_id id;
+    struct check c = { .io = io, .opts = opts, .holes = file_get_id(io, &id) ? io : NULL };
+
+    return run_once(&c, ret, err);
+}
+
+int check_path(const char *path, const struct vhdx_check_options *opts,
+               struct vhdx_check_result *ret, struct vhdx_error *err)
+{
+    struct vhdx_io io;
+    bool supported;
+
+    int r = file_open(path, false, &io, err);
+    if (r == 0) {
+        struct check c = { .io = &io, .opts = opts, .holes = &io, .path = path };
+        if (!(opts->flags & VHDX_CHECK_NO_LOCK))
+            r = file_lock(&io, &supported, err);
+        if (r == 0)
+            r = run_once(&c, ret, err);
+        io_close(&io);
+    }
+    if (r < 0)
+        fail_prefix(err, "%s: ", path);
+    return r;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* Replaying a dirty log; see replay.h. */
+
+#include "ops/replay.h"
+
+#include "ops/repair.h"
+
+/* What the replay would do, or does. */
+static int replay(const struct vhdx_io *io, struct image *img, uint32_t flags,
+                  struct vhdx_replay_result *ret, struct vhdx_error *err)
+{
+    const struct vhdx_check_options quiet = { .struct_size = sizeof quiet };
+    const struct vhdx_repair_options opts = { .struct_size = sizeof opts, .check = &quiet };
+    struct repair r = { .io = io, .opts = &opts, .header = img->header,
+                        .header_copy = img->header_copy };
+
+    *ret = (struct vhdx_replay_result){
+        .log_state = img->log.state,
+        .entries = img->log.entries,
+        .first_sequence_number = img->log.first_sequence_number,
+        .last_sequence_number = img->log.last_sequence_number,
+        .old_file_size = img->file_size,
+        .new_file_size = img->size,
+    };
+    if (img->overlay)
+        overlay_totals(img->overlay, &ret->written_bytes, &ret->zeroed_bytes);
+    if (flags & VHDX_REPLAY_DRY_RUN)
+        return 0;
+    if (img->overlay)
+        return repair_apply_log(&r, img->overlay, err);
+    if (img->log.state == VHDX_LOG_EMPTY) {
+        r.header.log_guid = (struct guid){ { 0 } };
+        return repair_put_headers(&r, r.header, err);
+    }
+    return 0;
+}
+
+int replay_path(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
+                struct vhdx_error *err)
+{
+    bool supported;
+    struct vhdx_io io;
+    struct image *img = NULL;
+
+    int c = file_open(path, !(flags & VHDX_REPLAY_DRY_RUN), &io, err);
+    if (c == 0) {
+        struct vhdx_io borrowed = io;
+        borrowed.close = NULL;
+        c = file_lock(&io, &supported, err);
+        if (c == 0)
+            c = image_open_io(&borrowed, &img, err);
+        if (c == 0)
+            c = image_load(img, err);
+        if (c == 0)
+            c = replay(&io, img, flags, ret, err);
+        image_close(img);
+        io_close(&io);
+    }
+    if (c < 0)
+        fail_prefix(err, "%s: ", path);
+    return c;
+}

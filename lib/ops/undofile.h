@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* Where the undo files of repairs lie (io/undo), and taking a repair back. */
+#ifndef OPS_UNDOFILE_H
+#define OPS_UNDOFILE_H
+
+#include <stdbool.h>
+
+#include "util/fail.h"
+
+/*
+ * Makes the undo file of a repair of image_path: undo_path, or next to the image. The file of an
+ * interrupted repair is taken up again; one of a repair that ended is left alone, and the next
+ * name taken, or VHDX_E_INVALID if a path was given. *ret_path has room for 4096 bytes.
+ */
+int undofile_create(const char *image_path, const char *undo_path, char *ret_path,
+                    struct vhdx_io *ret, struct vhdx_error *err);
+
+/* vhdx_undo(). */
+int undofile_take_back(const char *path, bool force, struct vhdx_error *err);
+
+#endif
