@@ -15,10 +15,17 @@ import re
 import subprocess
 import sys
 
-LAYERS = ["util", "format", "io", "log", "core", "ops"]  # an include may only point to the left
+# An include may only point to the left.
+LAYERS = ["util", "format", "io", "log", "core", "ops", "api"]
 FUNCTION_LINES = 70
 FILE_LINES = 600
 COLUMNS = 100
+
+# Longer than FILE_LINES, and why.
+LONG_ALLOWED = {
+    "include/vhdx.h": "the whole public API in one header",
+}
+
 FOLDER_FILES = 12  # modules in one layer
 
 # Mutable objects that may exist in lib/, and why.
@@ -220,7 +227,7 @@ def check_globals(path, text):
 def check_text(path, text):
     lines = text.split("\n")
     source = path.endswith(C_SUFFIXES)
-    if source and len(lines) - 1 > FILE_LINES:
+    if source and len(lines) - 1 > FILE_LINES and path not in LONG_ALLOWED:
         yield path, 1, "file-length", f"{len(lines) - 1} lines, at most {FILE_LINES}"
     outside = not path.startswith(("tests/", "scripts/", ".ci/", "bench/"))
     for number, line in enumerate(lines, 1):
@@ -391,7 +398,7 @@ SAMPLES = [
     ("layers", "lib/util/guid.c", '#include "../core/map.h"\n'),
     ("layers", "lib/io/io.c", '#include "other/thing.h"\n'),
     (None, "lib/core/map.c", '#include "core/map.h"\n#include "util/bits.h"\n#include <vhdx.h>\n'),
-    (None, "lib/api.c", '#include "ops/info.h"\n'),
+    (None, "lib/api/api.c", '#include "ops/info.h"\n'),
     ("front-end", "cli/main.c", '#include "util/bits.h"\n'),
     ("front-end", "cli/main.c", '#include "vhdx-private.h"\n'),
     (None, "cli/main.c", '#include <vhdx.h>\n#include "size.h"\n#include <sys/stat.h>\n'),

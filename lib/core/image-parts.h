@@ -9,8 +9,8 @@
 
 #define NOTE(img, ...) lines_add(&(img)->notes, LIMIT_NOTES, __VA_ARGS__)
 
-/* The last rule that a copy was found to break, which is the one that ended its verification if that
-   failed; problem is 0 if there is none. */
+/* The last rule that a copy was found to break: the one that ended its verification if that failed.
+   problem is 0 if there is none. */
 struct copy_problem {
     enum vhdx_problem problem;
     struct vhdx_error what;

@@ -33,7 +33,7 @@
 #include "io/io.h"
 #include "log/overlay.h"
 #include "util/lines.h"
-#include "util/problem.h"
+#include "util/fail.h"
 
 /* Header sequence numbers that are not used for beginning anything: what has begun can also end. */
 #define HEADER_NUMBERS_KEPT 16

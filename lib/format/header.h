@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "format/ondisk.h"
-#include "util/problem.h"
+#include "util/fail.h"
 
 struct header {
     uint64_t sequence_number;

@@ -9,7 +9,7 @@
 
 #include "format/ondisk.h"
 #include "util/limits.h"
-#include "util/problem.h"
+#include "util/fail.h"
 
 /* One pair: UTF-16LE text inside the item, units are code units. */
 struct locator_pair {

@@ -9,7 +9,7 @@
 
 #include "format/ondisk.h"
 #include "util/limits.h"
-#include "util/problem.h"
+#include "util/fail.h"
 
 /* The known items, in the order in which they are decoded. */
 enum metadata_known {

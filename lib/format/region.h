@@ -9,7 +9,7 @@
 
 #include "format/ondisk.h"
 #include "util/limits.h"
-#include "util/problem.h"
+#include "util/fail.h"
 
 struct region {
     struct guid guid;

@@ -270,7 +270,8 @@ static int check_beyond(struct pass *p, uint64_t bitmap_offset)
         return fail_nomem(p->err);
     if (first == 0)
         return 0; /* the disk ends with its chunk */
-    int r = image_pread(p->img, "sector bitmap block", buf, BITMAP_BLOCK_SIZE, bitmap_offset, p->err);
+    int r = image_pread(p->img, "sector bitmap block", buf, BITMAP_BLOCK_SIZE, bitmap_offset,
+                        p->err);
     if (r < 0)
         return r == -VHDX_E_TRUNCATED ? 0 : r; /* found already */
     buf[first / 8] &= (uint8_t)(0xff << first % 8);
@@ -404,8 +405,8 @@ static int run_pass(struct pass *p)
 int check_bat(struct check *c, struct vhdx_error *err)
 {
     CLEANUP_FREE uint64_t *entries = malloc(ENTRIES_PER_WINDOW * sizeof *entries);
-    struct pass p = { .c = c, .img = c->image, .g = &c->image->geometry, .entries = entries, .err = err,
-                      .bat_offset = image_bat_region(c->image)->offset };
+    struct pass p = { .c = c, .img = c->image, .err = err, .g = &c->image->geometry,
+                      .bat_offset = image_bat_region(c->image)->offset, .entries = entries };
 
     int r = entries ? run_pass(&p) : fail_nomem(err);
     if (r == 0 && p.anchors > 0) {

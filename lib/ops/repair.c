@@ -14,7 +14,7 @@
 #include "io/scratch.h"
 #include "io/undo.h"
 #include "ops/problem.h"
-#include "ops/undofile.h"
+#include "ops/repair-undo.h"
 #include "util/cleanup.h"
 #include "util/limits.h"
 
@@ -141,8 +141,9 @@ static int rehearse(struct repair *r, struct vhdx_repair_result *ret, struct vhd
     r->io = io;
     if (c == 0 && ret->is_changed && !is_better(ret))
         c = fail(err, VHDX_E_CORRUPT, VHDX_OFFSET_NONE,
-                 "repair: would leave %" PRIu64 " errors where %" PRIu64 " are: nothing was changed",
-                 ret->after.errors + ret->after.fatals, ret->before.errors + ret->before.fatals);
+                 "repair: would leave %" PRIu64 " errors where %" PRIu64
+                 " are: nothing was changed", ret->after.errors + ret->after.fatals,
+                 ret->before.errors + ret->before.fatals);
     return c;
 }
 
@@ -173,10 +174,10 @@ static int perform_with_undo(struct repair *r, const char *undo_path,
     const struct vhdx_io *io = r->io;
     struct vhdx_io undo_file, wrapped;
 
-    int c = undofile_create(r->path, undo_path, ret->undo_path, &undo_file, err);
+    int c = repair_undo_create(r->path, undo_path, ret->undo_path, &undo_file, err);
     if (c < 0)
         return c;
-    c = undo_begin(io, &undo_file, r->path ? r->path : "", &wrapped, err);
+    c = repair_undo_begin(io, r->path, undo_path, &undo_file, &wrapped, err);
     if (c == 0) {
         r->io = &wrapped;
         c = perform(r, ret, err);

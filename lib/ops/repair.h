@@ -52,8 +52,8 @@ int repair_io(const struct vhdx_io *io, const struct vhdx_repair_options *opts,
               struct vhdx_repair_result *ret, struct vhdx_error *err);
 
 /*
- * The rounds, on the file io itself: for those who hand in a file that may be changed. ret's before,
- * after, actions and lost_bytes are filled.
+ * The rounds, on the file io itself: for those who hand in a file that may be changed. Fills ret's
+ * before, after, actions and lost_bytes.
  */
 int repair_run(struct repair *r, struct vhdx_repair_result *ret, struct vhdx_error *err);
 

@@ -119,7 +119,7 @@ static int decode(const uint8_t d[4096], int copy, struct header *ret, struct vh
     struct header_disk disk;
 
     memcpy(&disk, d, sizeof disk);
-    return header_decode(&disk, copy, ret, err);
+    return header_decode(&disk, copy, NULL, ret, err);
 }
 
 static void assert_guid(const struct guid *g, const char *text)
@@ -347,7 +347,7 @@ static void log_row(void **state)
     struct vhdx_error err = blank_error();
 
     h.log_guid.bytes[15] = row->in_use;
-    int r = header_verify_log(&h, row->copy, &err);
+    int r = header_verify_log(&h, row->copy, NULL, &err);
     if (row->code != 0) {
         expect_error(r, &err, row->code, row->at, row->words);
     } else {

@@ -52,7 +52,7 @@ static int decode(const uint8_t *buf, uint32_t length, struct locator *ret, stru
     struct locator *l = malloc(sizeof *l);
 
     memcpy(exact, buf, length);
-    int r = locator_decode(exact, length, AT, l, err);
+    int r = locator_decode(exact, length, AT, NULL, l, err);
     for (uint32_t i = 0; r == 0 && i < l->count; i++) { /* readable to their ends? */
         const struct locator_pair *p = &l->pairs[i];
         assert_true(test_crc(0, p->key, 2 * (size_t)p->key_units) != 1);
@@ -83,7 +83,7 @@ static void what_windows_writes_decodes_to_its_pairs(void **state)
     uint32_t length = put_locator(buf, windows_pairs, COUNT(windows_pairs));
 
     (void)state;
-    assert_int_equal(locator_decode(buf, length, AT, l, &err), 0);
+    assert_int_equal(locator_decode(buf, length, AT, NULL, l, &err), 0);
     assert_untouched(&err);
     assert_int_equal(l->count, COUNT(windows_pairs));
     for (unsigned i = 0; i < COUNT(windows_pairs); i++) { /* in the file's order */

@@ -68,7 +68,7 @@ static int free_table(void **state)
 
 static int decode(struct table *t, struct vhdx_error *err)
 {
-    return metadata_table_decode(t->bytes, REGION, LENGTH, &t->decoded, err);
+    return metadata_table_decode(t->bytes, REGION, LENGTH, NULL, &t->decoded, err);
 }
 
 static const struct metadata_item *known(const struct table *t, enum metadata_known k)
@@ -166,7 +166,7 @@ static void longest_item_is_1_mib(void **state)
 
     put16(t->bytes + 10, 6);
     put_entry(t->bytes, 5, STRANGER, ITEMS + 40, M, 0);
-    assert_int_equal(metadata_table_decode(t->bytes, REGION, 2 * M, &t->decoded, NULL), 0);
+    assert_int_equal(metadata_table_decode(t->bytes, REGION, 2 * M, NULL, &t->decoded, NULL), 0);
 }
 
 /* Entries from 5 on: strangers of one byte each. */
@@ -397,7 +397,7 @@ static void item_row(void **state)
     uint8_t buf[16] = { 0 };
 
     put64(buf, row->value);
-    int r = metadata_item_decode(row->item, buf, row->length, AT, &m, &err);
+    int r = metadata_item_decode(row->item, buf, row->length, AT, NULL, &m, &err);
     if (row->code != 0) {
         expect_error(r, &err, row->code, row->offset, row->words);
         return;
@@ -426,7 +426,8 @@ static void flags_tell_the_type(void **state)
         struct metadata m = { 0 };
         uint8_t buf[8];
         put64(buf, BLOCK(M, cases[i].flags));
-        assert_int_equal(metadata_item_decode(METADATA_FILE_PARAMETERS, buf, 8, AT, &m, NULL), 0);
+        assert_int_equal(metadata_item_decode(METADATA_FILE_PARAMETERS, buf, 8, AT, NULL, &m, NULL),
+                         0);
         assert_int_equal(m.leave_allocated, cases[i].leave);
         assert_int_equal(m.has_parent, cases[i].parent);
     }
@@ -440,7 +441,8 @@ static void disk_id_is_a_guid(void **state)
     (void)state;
     put_guid(buf, STRANGER);
     put_guid_text_order(text_order, STRANGER);
-    assert_int_equal(metadata_item_decode(METADATA_VIRTUAL_DISK_ID, buf, 16, AT, &m, NULL), 0);
+    assert_int_equal(metadata_item_decode(METADATA_VIRTUAL_DISK_ID, buf, 16, AT, NULL, &m, NULL),
+                     0);
     assert_memory_equal(m.virtual_disk_id.bytes, text_order, 16);
 }
 
@@ -452,9 +454,10 @@ static void size_is_measured_in_512_byte_sectors(void **state)
 
     (void)state;
     put64(buf, M + 512);
-    assert_int_equal(metadata_item_decode(METADATA_VIRTUAL_DISK_SIZE, buf, 8, AT, &m, &err), 0);
+    assert_int_equal(metadata_item_decode(METADATA_VIRTUAL_DISK_SIZE, buf, 8, AT, NULL, &m, &err),
+                     0);
     put64(buf, M + 256);
-    int r = metadata_item_decode(METADATA_VIRTUAL_DISK_SIZE, buf, 8, AT, &m, &err);
+    int r = metadata_item_decode(METADATA_VIRTUAL_DISK_SIZE, buf, 8, AT, NULL, &m, &err);
     expect_error(r, &err, VHDX_E_CORRUPT, AT, "virtual disk size|1048832|multiple of|512");
     assert_true(m.virtual_size == M + 512);
 }

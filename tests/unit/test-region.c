@@ -63,7 +63,7 @@ static void good_table_decodes_to_its_values(void **state)
     struct vhdx_error err = blank_error();
     struct table *t = *state;
 
-    assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, &err), 0);
+    assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, &err), 0);
     assert_int_equal(t->decoded.count, 2);
     assert_int_equal(t->decoded.bat, 0);
     assert_int_equal(t->decoded.metadata, 1);
@@ -83,7 +83,7 @@ static void order_of_entries_does_not_matter(void **state)
     put_entry(t->bytes, 0, METADATA, 5 * M, 2 * M, 1);
     put_entry(t->bytes, 1, BAT, 1 * M, 4 * M, 1);
     put_crc(t->bytes, 64 * K);
-    assert_int_equal(region_table_decode(t->bytes, 1, &t->decoded, NULL), 0);
+    assert_int_equal(region_table_decode(t->bytes, 1, NULL, &t->decoded, NULL), 0);
     assert_int_equal(t->decoded.bat, 1);
     assert_int_equal(t->decoded.metadata, 0);
     assert_int_equal(t->decoded.regions[1].length, 4 * M);
@@ -96,7 +96,7 @@ static void regions_not_marked_as_required_are_known_all_the_same(void **state)
     put32(t->bytes + ENTRY(0) + 28, 0); /* QEMU writes that */
     put32(t->bytes + ENTRY(1) + 28, 0);
     put_crc(t->bytes, 64 * K);
-    assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, NULL), 0);
+    assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, NULL), 0);
     assert_false(t->decoded.regions[0].required);
 }
 
@@ -108,7 +108,7 @@ static void unknown_optional_region_is_kept(void **state)
     put32(t->bytes + 8, 3);
     put_entry(t->bytes, 2, STRANGER, 7 * M, 2 * M, 0);
     put_crc(t->bytes, 64 * K);
-    assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, NULL), 0);
+    assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, NULL), 0);
     assert_int_equal(t->decoded.count, 3);
     assert_int_equal(t->decoded.regions[2].offset, 7 * M);
     assert_int_equal(t->decoded.regions[2].length, 2 * M);
@@ -124,7 +124,7 @@ static void reserved_bytes_of_the_table_are_ignored(void **state)
     put32(t->bytes + 12, 0xffffffff);
     memset(t->bytes + ENTRY(2), 0xee, 64 * K - ENTRY(2));
     put_crc(t->bytes, 64 * K);
-    assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, NULL), 0);
+    assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, NULL), 0);
     assert_int_equal(t->decoded.count, 2);
 }
 
@@ -138,7 +138,7 @@ static void as_many_regions_as_the_format_allows(void **state)
         put16(t->bytes + ENTRY(i) + 14, i); /* unique */
     }
     put_crc(t->bytes, 64 * K);
-    assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, NULL), 0);
+    assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, NULL), 0);
     assert_int_equal(t->decoded.count, 2047);
     assert_int_equal(t->decoded.regions[2046].offset, 2056 * M);
 }
@@ -150,7 +150,7 @@ static void regions_may_touch(void **state)
     put_entry(t->bytes, 0, BAT, M, 2 * M, 1);
     put_entry(t->bytes, 1, METADATA, 3 * M, M, 1);
     put_crc(t->bytes, 64 * K);
-    assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, NULL), 0);
+    assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, NULL), 0);
 }
 
 static void every_byte_of_the_table_is_covered(void **state)
@@ -159,11 +159,12 @@ static void every_byte_of_the_table_is_covered(void **state)
 
     for (size_t i = 4; i < 64 * K; i += i < 128 ? 1 : 997) {
         t->bytes[i] ^= 0x10;
-        assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, NULL), -VHDX_E_CHECKSUM);
+        assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, NULL),
+                         -VHDX_E_CHECKSUM);
         t->bytes[i] ^= 0x10;
     }
     t->bytes[64 * K - 1] ^= 1;
-    assert_int_equal(region_table_decode(t->bytes, 0, &t->decoded, NULL), -VHDX_E_CHECKSUM);
+    assert_int_equal(region_table_decode(t->bytes, 0, NULL, &t->decoded, NULL), -VHDX_E_CHECKSUM);
 }
 
 /* ---- Rules ---------------------------------------------------------------------------------- */
@@ -241,7 +242,7 @@ static void broken_rule_is_named(void **state)
     }
     put_int(t->bytes + rule->at, rule->value, rule->width);
     put_crc(t->bytes, 64 * K);
-    int r = region_table_decode(t->bytes, rule->copy, &t->decoded, &err);
+    int r = region_table_decode(t->bytes, rule->copy, NULL, &t->decoded, &err);
     expect_error(r, &err, rule->code, rule->offset, rule->words);
     free(t);
 }
@@ -252,10 +253,10 @@ static void checksum_is_named(void **state)
     struct table *t = *state;
 
     put32(t->bytes + 4, 0x12345678);
-    expect_error(region_table_decode(t->bytes, 0, &t->decoded, &err), &err, VHDX_E_CHECKSUM,
+    expect_error(region_table_decode(t->bytes, 0, NULL, &t->decoded, &err), &err, VHDX_E_CHECKSUM,
                  TABLE_1 + 4, "region table 1|checksum|0x12345678|must be 0x");
     err = blank_error();
-    expect_error(region_table_decode(t->bytes, 1, &t->decoded, &err), &err, VHDX_E_CHECKSUM,
+    expect_error(region_table_decode(t->bytes, 1, NULL, &t->decoded, &err), &err, VHDX_E_CHECKSUM,
                  TABLE_2 + 4, "region table 2|checksum|0x12345678|must be 0x");
 }
 
@@ -267,7 +268,7 @@ static void guid_listed_twice_is_named(void **state)
     put32(t->bytes + 8, 3);
     put_entry(t->bytes, 2, METADATA, 9 * M, M, 1);
     put_crc(t->bytes, 64 * K);
-    expect_error(region_table_decode(t->bytes, 0, &t->decoded, &err), &err, VHDX_E_CORRUPT,
+    expect_error(region_table_decode(t->bytes, 0, NULL, &t->decoded, &err), &err, VHDX_E_CORRUPT,
                  TABLE_1 + ENTRY(2), "region table 1, entry 2|metadata|GUID|entry 1|unique");
 }
 
@@ -280,7 +281,7 @@ static void strangers_listed_twice_are_named(void **state)
     put_entry(t->bytes, 2, STRANGER, 8 * M, M, 0);
     put_entry(t->bytes, 3, STRANGER, 9 * M, M, 0);
     put_crc(t->bytes, 64 * K);
-    expect_error(region_table_decode(t->bytes, 0, &t->decoded, &err), &err, VHDX_E_CORRUPT,
+    expect_error(region_table_decode(t->bytes, 0, NULL, &t->decoded, &err), &err, VHDX_E_CORRUPT,
                  TABLE_1 + ENTRY(3), "region table 1, entry 3|unknown region|GUID|entry 2|unique");
 }
 

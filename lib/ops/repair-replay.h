@@ -2,13 +2,13 @@
 /* Copyright (c) the vhdx authors */
 
 /* Replaying a dirty log into the file. */
-#ifndef OPS_REPLAY_H
-#define OPS_REPLAY_H
+#ifndef OPS_REPAIR_REPLAY_H
+#define OPS_REPAIR_REPLAY_H
 
 #include <vhdx.h>
 
 /* vhdx_replay(). */
-int replay_path(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
+int repair_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
                 struct vhdx_error *err);
 
 #endif

@@ -3,12 +3,12 @@
 
 /* The public entry points of checking and repairing; see api.c. */
 
-#include "api.h"
+#include "api/api.h"
 #include "ops/check.h"
 #include "ops/problem.h"
 #include "ops/repair.h"
-#include "ops/replay.h"
-#include "ops/undofile.h"
+#include "ops/repair-replay.h"
+#include "ops/repair-undo.h"
 
 const char *vhdx_problem_name(uint32_t problem)
 {
@@ -124,7 +124,7 @@ int vhdx_undo(const char *path, uint32_t flags, struct vhdx_error *err)
 {
     if (!path || (flags & ~VHDX_UNDO_FORCE))
         return api_fail(err, "vhdx_undo");
-    return undofile_take_back(path, flags & VHDX_UNDO_FORCE, err);
+    return repair_undo_take_back(path, flags & VHDX_UNDO_FORCE, err);
 }
 
 int vhdx_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
@@ -134,6 +134,6 @@ int vhdx_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret
 
     if (!path || !ret || (flags & ~VHDX_REPLAY_DRY_RUN))
         return api_fail(err, "vhdx_replay");
-    int r = replay_path(path, flags, &result, err);
+    int r = repair_replay(path, flags, &result, err);
     return r < 0 ? r : api_give_result(ret, &result, sizeof result, err);
 }

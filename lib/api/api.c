@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "api.h"
+#include "api/api.h"
 #include "core/handle.h"
 #include "core/map.h"
 #include "core/read.h"

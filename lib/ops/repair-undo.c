@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* Undo files of repairs; see undofile.h. */
+/* Undo files of repairs; see repair-undo.h. */
 
-#include "ops/undofile.h"
+#include "ops/repair-undo.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +104,7 @@ static int create_given(const char *path, struct vhdx_io *ret, struct vhdx_error
     return r;
 }
 
-int undofile_create(const char *image_path, const char *undo_path, char *ret_path,
+int repair_undo_create(const char *image_path, const char *undo_path, char *ret_path,
                     struct vhdx_io *ret, struct vhdx_error *err)
 {
     struct vhdx_error what;
@@ -129,6 +129,20 @@ int undofile_create(const char *image_path, const char *undo_path, char *ret_pat
     }
     return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
                 "undo file: %s and all names before it are taken", ret_path);
+}
+
+/* An undo file beside its image names it without a folder, so that both can be moved; one that lies
+   elsewhere must say where the image is. */
+int repair_undo_begin(const struct vhdx_io *image, const char *image_path, const char *undo_path,
+                   const struct vhdx_io *undo_file, struct vhdx_io *ret_wrapped,
+                   struct vhdx_error *err)
+{
+    CLEANUP_FREE char *real = image_path ? realpath(image_path, NULL) : strdup("");
+    CLEANUP_FREE char *copy = image_path ? strdup(image_path) : strdup("");
+
+    if (!copy || !real)
+        return fail_nomem(err);
+    return undo_begin(image, undo_file, undo_path ? real : basename(copy), ret_wrapped, err);
 }
 
 /* ---- Taking back ---------------------------------------------------------------------------- */
@@ -158,14 +172,16 @@ static int find_undo_file(const char *image_path, char *ret, struct vhdx_error *
                 "no undo file: there is no %s.undo", image_path);
 }
 
-/* The image that an undo file belongs to: the one of that name in the undo file's folder. */
+/* The image that an undo file belongs to: of that path, or of that name in the undo file's
+   folder. */
 static char *image_beside(const char *undo_path, const char *image_name)
 {
     CLEANUP_FREE char *folder = strdup(undo_path);
-    CLEANUP_FREE char *name = strdup(image_name);
     char *path = NULL;
 
-    if (!folder || !name || asprintf(&path, "%s/%s", dirname(folder), basename(name)) < 0)
+    if (image_name[0] == '/')
+        return strdup(image_name);
+    if (!folder || asprintf(&path, "%s/%s", dirname(folder), image_name) < 0)
         return NULL;
     return path;
 }
@@ -193,7 +209,7 @@ static int apply(const char *undo_path, const char *image_path, bool force, stru
     return r;
 }
 
-int undofile_take_back(const char *path, bool force, struct vhdx_error *err)
+int repair_undo_take_back(const char *path, bool force, struct vhdx_error *err)
 {
     CLEANUP_FREE struct undo_info *info = malloc(sizeof *info);
     CLEANUP_FREE char *image = NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* Replaying a dirty log; see replay.h. */
+/* Replaying a dirty log; see repair-replay.h. */
 
-#include "ops/replay.h"
+#include "ops/repair-replay.h"
 
 #include "ops/repair.h"
 
@@ -37,7 +37,7 @@ static int replay(const struct vhdx_io *io, struct image *img, uint32_t flags,
     return 0;
 }
 
-int replay_path(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
+int repair_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
                 struct vhdx_error *err)
 {
     bool supported;
