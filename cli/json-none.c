@@ -2,15 +2,17 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * Stands for json.c, info-json.c and chain-json.c in a build without json-c. Only the first
- * function is ever called: options.c refuses --output=json.
+ * Stands for json.c and the *-json.c files in a build without json-c. Only the first function is
+ * ever called: options.c refuses --output=json.
  */
 #include <assert.h>
 #include <stddef.h>
 
 #include "chain.h"
+#include "check.h"
 #include "info.h"
 #include "json.h"
+#include "replay.h"
 
 bool json_supported(void)
 {
@@ -57,6 +59,30 @@ struct json_object *chain_to_json(struct vhdx *v, const char *path)
 {
     (void)v;
     (void)path;
+    assert(!"built without JSON");
+    return NULL;
+}
+
+struct json_object *check_to_json(const struct check_report *report)
+{
+    (void)report;
+    assert(!"built without JSON");
+    return NULL;
+}
+
+struct json_object *check_undo_to_json(const char *path)
+{
+    (void)path;
+    assert(!"built without JSON");
+    return NULL;
+}
+
+struct json_object *replay_to_json(const char *path, bool is_dry_run,
+                                   const struct vhdx_replay_result *result)
+{
+    (void)path;
+    (void)is_dry_run;
+    (void)result;
     assert(!"built without JSON");
     return NULL;
 }

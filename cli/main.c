@@ -22,16 +22,24 @@
 /* In the order in which help lists them. */
 static const struct verb *const verbs[] = {
     &verb_info, &verb_chain, &verb_map, &verb_hash, &verb_convert, &verb_cat,
-    &verb_create,
+    &verb_create, &verb_check, &verb_replay,
 };
 
 #define VERBS_COUNT (sizeof(verbs) / sizeof(verbs[0]))
+
+/* What others call a thing that is an option of a verb here, or has another name. */
+static const struct {
+    const char *word, *meant;
+} other_words[] = {
+    { "repair", "check --repair" }, { "undo", "check --undo" },
+    { "fsck", "check" }, { "verify", "check" },
+};
 
 static void print_help(FILE *stream)
 {
     fputs("Usage: vhdx VERB [OPTION]... FILE...\n"
           "\n"
-          "Reads and creates Microsoft VHDX disk images (.vhdx, .avhdx).\n"
+          "Reads, creates, checks and repairs Microsoft VHDX disk images (.vhdx, .avhdx).\n"
           "\n"
           "Verbs:\n", stream);
     for (size_t i = 0; i < VERBS_COUNT; i++)
@@ -56,6 +64,9 @@ static const char *nearest_word(const char *typed)
     const char *nearest = NULL;
     size_t least = SUGGEST_WORD_MAX;
 
+    for (size_t i = 0; i < sizeof(other_words) / sizeof(other_words[0]); i++)
+        if (strcasecmp(typed, other_words[i].word) == 0)
+            return other_words[i].meant;
     for (size_t i = 0; i <= VERBS_COUNT; i++) {
         const char *word = i < VERBS_COUNT ? verbs[i]->name : "help";
         size_t distance = suggest_distance(typed, word);

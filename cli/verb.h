@@ -41,10 +41,12 @@ struct verb {
 
 extern const struct verb verb_cat;
 extern const struct verb verb_chain;
+extern const struct verb verb_check;
 extern const struct verb verb_convert;
 extern const struct verb verb_create;
 extern const struct verb verb_hash;
 extern const struct verb verb_info;
 extern const struct verb verb_map;
+extern const struct verb verb_replay;
 
 #endif /* VHDX_CLI_VERB_H */

@@ -79,3 +79,26 @@ const char *phrase_of_found_by(uint32_t found_by)
 
     return WORD_AT(phrases, found_by);
 }
+
+const char *word_of_severity(uint32_t severity)
+{
+    static const char *const words[] = {
+        [VHDX_SEVERITY_NOTE] = "note",
+        [VHDX_SEVERITY_LEAK] = "leak",
+        [VHDX_SEVERITY_ERROR] = "error",
+        [VHDX_SEVERITY_FATAL] = "fatal",
+    };
+
+    return WORD_AT(words, severity);
+}
+
+const char *word_of_repair(uint32_t repair)
+{
+    static const char *const words[] = {
+        [VHDX_REPAIR_NONE] = "none",
+        [VHDX_REPAIR_SAFE] = "safe",
+        [VHDX_REPAIR_ALL] = "all",
+    };
+
+    return WORD_AT(words, repair);
+}

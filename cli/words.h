@@ -26,4 +26,10 @@ const char *word_of_found_by(uint32_t found_by);
 /* The same for people: "found by its relative path". */
 const char *phrase_of_found_by(uint32_t found_by);
 
+/* VHDX_SEVERITY_...: note, leak, error, fatal */
+const char *word_of_severity(uint32_t severity);
+
+/* VHDX_REPAIR_...: none, safe, all */
+const char *word_of_repair(uint32_t repair);
+
 #endif /* VHDX_CLI_WORDS_H */

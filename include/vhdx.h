@@ -751,6 +751,45 @@ struct vhdx_replay_result {
 VHDX_PUBLIC int vhdx_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
                             struct vhdx_error *err);
 
+/* A stretch of the disk that could not be saved. */
+struct vhdx_lost_range {
+    size_t struct_size;
+    uint64_t offset, length; /* bytes of the virtual disk */
+};
+
+struct vhdx_salvage_options {
+    size_t struct_size;
+    uint32_t flags; /* VHDX_CONVERT_REPLACE */
+    const struct vhdx_open_options *open_options; /* where the parents are */
+    void (*lost)(const struct vhdx_lost_range *range, void *opaque); /* may be NULL */
+    void *opaque;
+    struct vhdx_progress progress;
+};
+
+#define VHDX_SALVAGE_OPTIONS_INIT \
+    { sizeof(struct vhdx_salvage_options), 0, NULL, NULL, NULL, { NULL, NULL } }
+
+struct vhdx_salvage_result {
+    size_t struct_size;
+    uint64_t virtual_size;
+    uint64_t lost_bytes, lost_ranges; /* of the disk */
+    uint64_t findings; /* errors and fatal ones that were mended on the way, in memory */
+};
+
+#define VHDX_SALVAGE_RESULT_INIT { .struct_size = sizeof(struct vhdx_salvage_result) }
+
+/*
+ * Writes what is left of a damaged image's disk to the raw file out_path, as vhdx_convert() does.
+ * The image is mended in memory only, as VHDX_REPAIR_ALL would; it stays bit-identical. What
+ * cannot be read, lies past the end of the file, or should come from a parent that is not there is
+ * zeros in the output, and reported to lost in ascending order, joined, at the end. 0 also with
+ * losses. An image whose headers, region tables or metadata are gone is a matter for
+ * vhdx_recover(): VHDX_E_CORRUPT and the like.
+ */
+VHDX_PUBLIC int vhdx_salvage(const char *path, const char *out_path,
+                             const struct vhdx_salvage_options *opts,
+                             struct vhdx_salvage_result *ret, struct vhdx_error *err);
+
 /* ---- Helpers -------------------------------------------------------------------------------- */
 
 /*

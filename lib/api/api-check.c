@@ -7,6 +7,7 @@
 #include "ops/check.h"
 #include "ops/problem.h"
 #include "ops/repair.h"
+#include "ops/salvage.h"
 #include "ops/repair-replay.h"
 #include "ops/repair-undo.h"
 
@@ -42,7 +43,9 @@ int vhdx_check(const char *path, const struct vhdx_check_options *opts,
 
     if (!path || !ret)
         return api_fail(err, "vhdx_check");
-    int r = take_check_options(&ours, opts, &open, err);
+    int r = api_verify_result(ret, err);
+    if (r == 0)
+        r = take_check_options(&ours, opts, &open, err);
     if (r == 0)
         r = check_path(path, &ours, &result, err);
     return r < 0 ? r : api_give_result(ret, &result, sizeof result, err);
@@ -58,7 +61,9 @@ int vhdx_check_io(const struct vhdx_io *io, const struct vhdx_check_options *opt
 
     if (!ret)
         return api_fail(err, "vhdx_check_io");
-    int r = api_take_io(io, false, &own, err);
+    int r = api_verify_result(ret, err);
+    if (r == 0)
+        r = api_take_io(io, false, &own, err);
     if (r == 0)
         r = take_check_options(&ours, opts, &open, err);
     if (r == 0)
@@ -95,7 +100,9 @@ int vhdx_repair(const char *path, const struct vhdx_repair_options *opts,
 
     if (!path || !ret)
         return api_fail(err, "vhdx_repair");
-    int r = take_repair_options(&ours, opts, &check, &open, err);
+    int r = api_verify_result(ret, err);
+    if (r == 0)
+        r = take_repair_options(&ours, opts, &check, &open, err);
     if (r == 0)
         r = repair_path(path, &ours, &result, err);
     return r < 0 ? r : api_give_result(ret, &result, sizeof result, err);
@@ -112,7 +119,9 @@ int vhdx_repair_io(const struct vhdx_io *io, const struct vhdx_repair_options *o
 
     if (!ret)
         return api_fail(err, "vhdx_repair_io");
-    int r = take_repair_options(&ours, opts, &check, &open, err);
+    int r = api_verify_result(ret, err);
+    if (r == 0)
+        r = take_repair_options(&ours, opts, &check, &open, err);
     if (r == 0)
         r = api_take_io(io, !(ours.flags & VHDX_REPAIR_DRY_RUN), &own, err);
     if (r == 0)
@@ -134,6 +143,30 @@ int vhdx_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret
 
     if (!path || !ret || (flags & ~VHDX_REPLAY_DRY_RUN))
         return api_fail(err, "vhdx_replay");
-    int r = repair_replay(path, flags, &result, err);
+    int r = api_verify_result(ret, err);
+    if (r == 0)
+        r = repair_replay(path, flags, &result, err);
+    return r < 0 ? r : api_give_result(ret, &result, sizeof result, err);
+}
+
+int vhdx_salvage(const char *path, const char *out_path, const struct vhdx_salvage_options *opts,
+                 struct vhdx_salvage_result *ret, struct vhdx_error *err)
+{
+    struct vhdx_salvage_options ours = VHDX_SALVAGE_OPTIONS_INIT;
+    struct vhdx_open_options open = VHDX_OPEN_OPTIONS_INIT;
+    struct vhdx_salvage_result result;
+
+    if (!path || !out_path || !ret)
+        return api_fail(err, "vhdx_salvage");
+    int r = api_verify_result(ret, err);
+    if (r == 0)
+        r = api_take_options(&ours, sizeof ours, opts, err);
+    if (r == 0 && (ours.flags & ~VHDX_CONVERT_REPLACE))
+        r = api_fail(err, "flags");
+    if (r == 0)
+        r = api_take_open_options(&open, ours.open_options, err);
+    ours.open_options = &open;
+    if (r == 0)
+        r = salvage_path(path, out_path, &ours, &result, err);
     return r < 0 ? r : api_give_result(ret, &result, sizeof result, err);
 }

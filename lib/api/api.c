@@ -49,13 +49,24 @@ int api_take_options(void *ours, size_t our_size, const void *theirs, struct vhd
     return 0;
 }
 
+int api_verify_result(const void *theirs, struct vhdx_error *err)
+{
+    size_t their_size;
+
+    memcpy(&their_size, theirs, sizeof their_size);
+    if (their_size < sizeof their_size || their_size > STRUCT_SIZE_MAX)
+        return api_fail(err, "struct_size is not set");
+    return 0;
+}
+
 int api_give_result(void *theirs, const void *ours, size_t our_size, struct vhdx_error *err)
 {
     size_t their_size, skip = sizeof their_size;
 
+    int r = api_verify_result(theirs, err);
+    if (r < 0)
+        return r;
     memcpy(&their_size, theirs, sizeof their_size);
-    if (their_size < skip || their_size > STRUCT_SIZE_MAX)
-        return api_fail(err, "struct_size is not set");
     size_t size = their_size < our_size ? their_size : our_size;
     memcpy((char *)theirs + skip, (const char *)ours + skip, size - skip);
     return 0;

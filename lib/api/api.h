@@ -22,6 +22,9 @@ int api_take_options(void *ours, size_t our_size, const void *theirs, struct vhd
 int api_take_open_options(struct vhdx_open_options *ours, const struct vhdx_open_options *theirs,
                           struct vhdx_error *err);
 
+/* VHDX_E_INVALID if struct_size of the caller's result was not set: before anything is done. */
+int api_verify_result(const void *theirs, struct vhdx_error *err);
+
 /* Copies our result to the caller's struct as far as that goes. */
 int api_give_result(void *theirs, const void *ours, size_t our_size, struct vhdx_error *err);
 

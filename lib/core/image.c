@@ -226,6 +226,10 @@ static int read_beginning_checked(struct image *img, struct vhdx_error *err)
             *err = what;
         return r;
     }
+    if (img->file_size < HEADER_SECTION_SIZE)
+        return problem_end(sink, VHDX_P_FILE_TOO_SHORT, err, VHDX_E_TRUNCATED, img->file_size,
+                           "file is %" PRIu64 " bytes long, must be at least 1 MiB",
+                           img->file_size);
     return read_headers(img, err);
 }
 

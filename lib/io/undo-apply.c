@@ -17,6 +17,7 @@
 #include "io/undo-file.h"
 #include "util/cleanup.h"
 #include "util/crc32c.h"
+#include "util/rules.h"
 
 int undo_fingerprint(const struct vhdx_io *image, struct undo_record *ret, struct vhdx_error *err)
 {
@@ -69,7 +70,7 @@ static int note_beginning(const struct vhdx_io *undo_file, const struct undo_sta
     int r = io_truncate(undo_file, state->end, err);
     if (r == 0)
         r = io_pwrite(undo_file, &d, sizeof d, state->end, err);
-    if (r == 0)
+    if (r == 0 && RULE_HOLDS(RULE_UNDO_BEGUN))
         r = io_flush(undo_file, err);
     return undo_file_result(r, err);
 }

@@ -20,10 +20,6 @@
 #include "util/iszero.h"
 #include "util/limits.h"
 
-/* Ranges of an undo file: more than 256 GiB of scattered granules. Bounds the memory that a crafted
-   file costs to 64 MiB. */
-#define RANGES_MAX (4 * MIB)
-
 static const uint8_t header_signature[8] = "vhdxundo";
 static const uint8_t record_signature[4] = "undo";
 
@@ -42,91 +38,24 @@ static int read_file(const struct vhdx_io *file, void *buf, size_t len, uint64_t
 
 /* ---- Sets of ranges ------------------------------------------------------------------------- */
 
-void undo_ranges_free(struct undo_ranges *set)
-{
-    free(set->items);
-    *set = (struct undo_ranges){ 0 };
-}
-
-int undo_ranges_reserve(struct undo_ranges *set)
-{
-    if (set->count < set->capacity)
-        return 0;
-    if (set->count >= RANGES_MAX)
-        return -EFBIG;
-    size_t capacity = set->capacity ? 2 * set->capacity : 64;
-    struct undo_range *items = realloc(set->items, capacity * sizeof *items);
-    if (!items)
-        return -ENOMEM;
-    set->items = items;
-    set->capacity = capacity;
-    return 0;
-}
-
-/* The first range that ends at offset or behind it. */
-static size_t find_range(const struct undo_ranges *set, uint64_t offset)
-{
-    size_t low = 0, high = set->count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (set->items[middle].end >= offset)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
-void undo_ranges_add(struct undo_ranges *set, uint64_t start, uint64_t end)
-{
-    size_t first = find_range(set, start), last = first;
-
-    for (; last < set->count && set->items[last].start <= end; last++) {
-        start = min_u64(start, set->items[last].start);
-        end = max_u64(end, set->items[last].end);
-    }
-    assert(last > first || set->count < set->capacity);
-    if (set->count > last)
-        memmove(set->items + first + 1, set->items + last,
-                (set->count - last) * sizeof *set->items);
-    set->items[first] = (struct undo_range){ start, end };
-    set->count = set->count - (last - first) + 1;
-}
-
-bool undo_ranges_gap(const struct undo_ranges *set, uint64_t start, uint64_t end,
-                     struct undo_range *ret)
-{
-    size_t i = find_range(set, start);
-
-    if (i < set->count && set->items[i].start <= start)
-        start = set->items[i++].end;
-    if (start >= end)
-        return false;
-    if (i < set->count)
-        end = min_u64(end, set->items[i].start);
-    *ret = (struct undo_range){ start, end };
-    return true;
-}
-
 static int compare_ranges(const void *a, const void *b)
 {
-    const struct undo_range *x = a, *y = b;
+    const struct range *x = a, *y = b;
 
     return (x->start > y->start) - (x->start < y->start);
 }
 
 /* Ranges in the order of a file, sorted and joined at once: a file chooses its order, and must not
    make each cost the length of the array. */
-static int settle_ranges(struct undo_ranges *set, struct vhdx_error *err)
+static int settle_ranges(struct ranges *set, struct vhdx_error *err)
 {
     size_t count = 0;
 
     if (set->count > 0)
         qsort(set->items, set->count, sizeof *set->items, compare_ranges);
     for (size_t i = 0; i < set->count; i++) {
-        const struct undo_range *next = &set->items[i];
-        struct undo_range *last = count > 0 ? &set->items[count - 1] : NULL;
+        const struct range *next = &set->items[i];
+        struct range *last = count > 0 ? &set->items[count - 1] : NULL;
         if (last && next->start < last->end)
             return fail(err, VHDX_E_CORRUPT, VHDX_OFFSET_NONE,
                         "undo file: record offset is %" PRIu64 ", must be at least %" PRIu64
@@ -439,14 +368,14 @@ static int take_record(struct undo_state *s, const struct undo_record *r, uint64
                                        : "4: the file is sealed");
     s->settled = max_u64(s->settled, r->settled);
     if (is_range) {
-        int code = undo_ranges_reserve(&s->saved);
+        int code = ranges_reserve(&s->saved);
         if (code == -EFBIG)
             return fail(err, VHDX_E_LIMIT, at,
-                        "undo file: number of records must be at most %" PRIu64, RANGES_MAX);
+                        "undo file: number of records must be at most %" PRIu64, RANGES_COUNT_MAX);
         if (code < 0)
             return fail_nomem(err);
         s->saved.items[s->saved.count++] =
-            (struct undo_range){ r->offset, r->offset + r->length };
+            (struct range){ r->offset, r->offset + r->length };
         s->info.saved_bytes += r->length;
     } else if (r->kind == UNDO_SEAL) {
         s->info.is_sealed = true;
@@ -493,7 +422,7 @@ static int load_records(const struct reader *f, struct undo_state *s, struct vhd
 
 void undo_state_free(struct undo_state *state)
 {
-    undo_ranges_free(&state->saved);
+    ranges_free(&state->saved);
 }
 
 int undo_load(const struct vhdx_io *file, struct undo_state *ret, struct vhdx_error *err)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/ranges.h"
 #include "io/undo.h"
 #include "util/bits.h"
 #include "util/endian.h"
@@ -59,35 +60,11 @@ struct undo_record {
     uint64_t settled;
 };
 
-/* [start, end) */
-struct undo_range {
-    uint64_t start, end;
-};
-
-/* Ranges, sorted and apart from one another. Zeroed is empty. */
-struct undo_ranges {
-    struct undo_range *items;
-    size_t count, capacity;
-};
-
-/* Frees what the set holds. Harmless when repeated. */
-void undo_ranges_free(struct undo_ranges *set);
-
-/* Makes room for one more range. -ENOMEM, or -EFBIG when there are more than any file needs. */
-int undo_ranges_reserve(struct undo_ranges *set);
-
-/* Adds a range, with room reserved, joined with those that it touches or overlaps. */
-void undo_ranges_add(struct undo_ranges *set, uint64_t start, uint64_t end);
-
-/* The first part of [start, end) that the set does not have; false if it has all. */
-bool undo_ranges_gap(const struct undo_ranges *set, uint64_t start, uint64_t end,
-                     struct undo_range *ret);
-
 /* An undo file that has been verified. */
 struct undo_state {
     struct undo_info info;
     struct undo_record seal;   /* if info.is_sealed */
-    struct undo_ranges saved;  /* what its records cover */
+    struct ranges saved;  /* what its records cover */
     uint64_t end;              /* behind its last whole record: the next one's place */
     uint64_t settled;          /* up to here it is known to have been stable */
 };

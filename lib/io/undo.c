@@ -56,12 +56,13 @@
 #include "util/guid.h"
 #include "util/iszero.h"
 #include "util/limits.h"
+#include "util/rules.h"
 
 struct undo {
     struct vhdx_io image, file; /* not owned */
     pthread_mutex_t lock;       /* guards what follows */
     struct undo_info info;
-    struct undo_ranges saved;
+    struct ranges saved;
     uint64_t end;     /* of the undo file: where the next record goes */
     uint64_t settled; /* up to here the undo file is stable */
     int broken;       /* the -errno of every further change, or 0 */
@@ -84,12 +85,12 @@ static int append(struct undo *u, const struct undo_record *r, const uint8_t *da
 }
 
 /* Appends the zeros gathered so far, if any, and forgets them. */
-static int append_zeros(struct undo *u, struct undo_range *zeros)
+static int append_zeros(struct undo *u, struct range *zeros)
 {
     struct undo_record r = { .kind = UNDO_ZEROS, .offset = zeros->start,
                              .length = zeros->end - zeros->start, .settled = u->settled };
 
-    *zeros = (struct undo_range){ 0 };
+    *zeros = (struct range){ 0 };
     return r.length > 0 ? append(u, &r, NULL) : 0;
 }
 
@@ -107,7 +108,7 @@ static size_t run_length(const uint8_t *buf, size_t len, bool *ret_zero)
 
 /* Appends a piece of the image, len bytes at offset. Zeros at its end are left in *zeros, so that
    the next piece's join them. */
-static int append_piece(struct undo *u, uint64_t offset, size_t len, struct undo_range *zeros)
+static int append_piece(struct undo *u, uint64_t offset, size_t len, struct range *zeros)
 {
     int code = u->image.pread(u->image.opaque, u->data, len, offset);
 
@@ -130,9 +131,9 @@ static int append_piece(struct undo *u, uint64_t offset, size_t len, struct undo
     return code;
 }
 
-static int append_range(struct undo *u, const struct undo_range *range)
+static int append_range(struct undo *u, const struct range *range)
 {
-    struct undo_range zeros = { 0 };
+    struct range zeros = { 0 };
     int code = 0;
 
     for (uint64_t at = range->start, n; code == 0 && at < range->end; at += n) {
@@ -153,7 +154,7 @@ static void take_back(struct undo *u)
 
 static int make_stable(struct undo *u)
 {
-    int code = u->file.flush(u->file.opaque);
+    int code = RULE_HOLDS(RULE_UNDO_STABLE) ? u->file.flush(u->file.opaque) : 0;
 
     if (code < 0) {
         u->broken = -EIO;
@@ -166,11 +167,11 @@ static int make_stable(struct undo *u)
 /* Saves what is not saved yet of [start, end), whole granules inside the original size. */
 static int save_locked(struct undo *u, uint64_t start, uint64_t end)
 {
-    struct undo_range gap;
+    struct range gap;
     uint64_t at = start;
-    int code = undo_ranges_reserve(&u->saved);
+    int code = ranges_reserve(&u->saved);
 
-    while (code == 0 && undo_ranges_gap(&u->saved, at, end, &gap)) {
+    while (code == 0 && ranges_gap(&u->saved, at, end, &gap)) {
         code = append_range(u, &gap);
         at = gap.end;
     }
@@ -182,7 +183,7 @@ static int save_locked(struct undo *u, uint64_t start, uint64_t end)
         return 0;
     code = make_stable(u);
     if (code == 0)
-        undo_ranges_add(&u->saved, start, end);
+        ranges_add(&u->saved, start, end);
     return code;
 }
 
@@ -258,7 +259,7 @@ static void undo_close(void *opaque)
 {
     struct undo *u = opaque;
 
-    undo_ranges_free(&u->saved);
+    ranges_free(&u->saved);
     pthread_mutex_destroy(&u->lock);
     free(u->data);
     free(u);

@@ -191,10 +191,12 @@ static void check_file_end(struct check *c)
         spare = (c->result.total_blocks - c->result.allocated_blocks + 1)
                 << c->image->geometry.block_shift;
     c->result.image_end_offset = c->last_end;
-    if (size >= c->last_end + spare + MIB)
-        check_found(c, VHDX_P_FILE_TRAILING, c->last_end, 0, 0,
-                    "file is %" PRIu64 " bytes long, its last structure ends at %" PRIu64, size,
-                    c->last_end);
+    if (size < c->last_end + spare + MIB)
+        return;
+    c->result.leaked_bytes += size - c->last_end;
+    check_found(c, VHDX_P_FILE_TRAILING, c->last_end, 0, 0,
+                "file is %" PRIu64 " bytes long, its last structure ends at %" PRIu64, size,
+                c->last_end);
 }
 
 /* ---- The course ----------------------------------------------------------------------------- */
@@ -207,6 +209,26 @@ static uint64_t regions_end(const struct image *img)
     for (uint32_t i = 0; i < img->regions->count; i++)
         end = max_u64(end, img->regions->regions[i].offset + img->regions->regions[i].length);
     return end;
+}
+
+/* Space is freed only when nothing else is wrong with the file (ops/repair.h, 3): what else must be
+   mended first decides which repair can do that. */
+static void count_leaks_again(struct check *c)
+{
+    struct vhdx_check_result *r = &c->result;
+    uint64_t safe = 0, all = 0, none = 0;
+
+    for (uint32_t p = 100; p < 800; p++) {
+        const struct problem_text *text = problem_text(p);
+        if (!text || text->severity < VHDX_SEVERITY_ERROR)
+            continue;
+        *(text->repair == VHDX_REPAIR_SAFE ? &safe : text->repair == VHDX_REPAIR_ALL ? &all : &none)
+            += check_count(c, (enum vhdx_problem)p);
+    }
+    if (all + none == 0)
+        return;
+    r->repairable_safe -= r->leaks;
+    r->repairable_all += none == 0 ? r->leaks : 0;
 }
 
 static int check_blocks(struct check *c, struct vhdx_error *err)
@@ -229,6 +251,7 @@ static int check_blocks(struct check *c, struct vhdx_error *err)
     if (r == 0)
         r = check_profile(c, err);
     c->result.complete = r == 0;
+    count_leaks_again(c);
     return r;
 }
 

@@ -15,8 +15,8 @@
 /* What is zero in data is left out at this granularity, the block of most file systems. */
 #define SPARSE_GRAIN (4 * KIB)
 
-static int write_raw(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
-                     struct vhdx_error *err)
+int convert_write_raw(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
+                      struct vhdx_error *err)
 {
     struct outfile *out = opaque;
     uint64_t start = 0; /* of the run of bytes to be written */
@@ -48,7 +48,7 @@ int convert_disk(struct vhdx *v, const char *path, const struct vhdx_convert_opt
                          opts->flags & VHDX_CONVERT_REPLACE, "the input", ids, count, &out, err);
     if (r < 0)
         return r;
-    r = stream_disk(&v->chain, &opts->progress, write_raw, out, err);
+    r = stream_disk(&v->chain, &opts->progress, convert_write_raw, out, err);
     if (r < 0) {
         outfile_discard(out);
         return r;

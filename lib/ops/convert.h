@@ -10,4 +10,9 @@
 int convert_disk(struct vhdx *v, const char *path, const struct vhdx_convert_options *opts,
                  struct vhdx_error *err);
 
+/* Writes a piece of the disk, or nothing for one known to be zero, to the struct outfile opaque: a
+   stream_disk() callback. Zeros within are left out. */
+int convert_write_raw(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
+                      struct vhdx_error *err);
+
 #endif

@@ -10,6 +10,7 @@
 #include "ops/repair.h"
 #include "util/cleanup.h"
 #include "util/limits.h"
+#include "util/rules.h"
 
 #define NEW_LOG_LENGTH (1 * MIB)
 
@@ -337,7 +338,8 @@ static bool only_leaks_left(const struct repair *r)
         others += check_count(c, (enum vhdx_problem)p);
     for (uint32_t p = VHDX_P_PROFILE_SPARSE; p <= VHDX_P_PROFILE_WSL_CHAIN; p++)
         others += check_count(c, (enum vhdx_problem)p);
-    return c->result.complete && c->result.fatals + c->result.errors <= others;
+    return c->result.complete && (c->result.fatals + c->result.errors <= others ||
+                                  !RULE_HOLDS(RULE_REPAIR_LEAKS_LAST));
 }
 
 static const enum vhdx_problem short_files[] = {
@@ -367,7 +369,8 @@ static bool short_file_applies(const struct repair *r)
 
     for (size_t i = 0; i < ARRAY_LEN(short_files); i++)
         found = found || repair_may(r, short_files[i]);
-    return found && r->check->has_tables && r->check->first_lost >= wanted_size(r);
+    return found && r->check->has_tables && (r->check->first_lost >= wanted_size(r) ||
+                                             !RULE_HOLDS(RULE_REPAIR_NOT_PAST_LOST));
 }
 
 static int mend_short_file(struct repair *r, struct vhdx_error *err)

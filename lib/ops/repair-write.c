@@ -11,6 +11,7 @@
 #include "ops/repair.h"
 #include "util/cleanup.h"
 #include "util/limits.h"
+#include "util/rules.h"
 
 /* ---- Headers -------------------------------------------------------------------------------- */
 
@@ -23,7 +24,7 @@ static int write_header(struct repair *r, int copy, const struct header *h, stru
     int c = header_decode(&disk, copy, NULL, &check, err);
     assert(c == 0);
     c = io_pwrite(r->io, &disk, sizeof disk, HEADER_OFFSET((unsigned)copy), err);
-    if (c == 0)
+    if (c == 0 && RULE_HOLDS(RULE_REPAIR_HEADERS_APART))
         c = io_flush(r->io, err);
     if (c < 0)
         return c;
@@ -40,6 +41,8 @@ int repair_put_headers(struct repair *r, struct header h, struct vhdx_error *err
     if (number > UINT64_MAX - 2 * HEADER_NUMBERS_KEPT)
         number = 0;
 
+    if (!RULE_HOLDS(RULE_REPAIR_DATA_GUID_KEPT))
+        guid_random(&h.data_write_guid);
     if (!guid_random(&h.file_write_guid))
         return fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "no random numbers for a new GUID");
     for (int i = 0; i < 2; i++) {
@@ -55,6 +58,8 @@ int repair_apply_log(struct repair *r, const struct overlay *overlay, struct vhd
 {
     struct header h = r->header;
 
+    if (!RULE_HOLDS(RULE_REPAIR_LOG_KEPT))
+        h.log_guid = (struct guid){ { 0 } };
     /* The same log GUID: interrupted anywhere, the replay starts over. */
     int c = repair_put_headers(r, h, err);
     if (c == 0)
@@ -141,6 +146,8 @@ static int start_log(struct patches *p, struct vhdx_error *err)
     if (!guid_random(&h.log_guid))
         return fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "no random numbers for a new GUID");
     int c = io_flush(p->r->io, err); /* so that the size is stable */
+    if (c == 0 && !RULE_HOLDS(RULE_REPAIR_ENTRY_BEFORE_HEADER))
+        c = repair_put_headers(p->r, h, err);
     if (c == 0)
         c = file_sizes(p, &flushed, &last, err);
     if (c == 0)
@@ -169,7 +176,7 @@ static int commit(struct patches *p, struct vhdx_error *err)
         journal_add(&p->journal, p->sectors[i].offset, p->sectors[i].bytes);
     p->count = 0;
     c = journal_append(&p->journal, err);
-    if (c == 0)
+    if (c == 0 && RULE_HOLDS(RULE_REPAIR_ENTRY_BEFORE_PLACE))
         c = io_flush(p->r->io, err);
     if (c == 0) {
         journal_settled(&p->journal);
@@ -243,7 +250,8 @@ static int end_log(struct patches *p, struct vhdx_error *err)
     int c = commit(p, err);
     if (c < 0 || !p->has_begun)
         return c;
-    c = io_flush(p->r->io, err);
+    if (RULE_HOLDS(RULE_REPAIR_LOG_SETTLED))
+        c = io_flush(p->r->io, err);
     h = p->r->header;
     h.log_guid = (struct guid){ { 0 } };
     return c < 0 ? c : repair_put_headers(p->r, h, err);

@@ -15,6 +15,8 @@
 struct stream {
     const struct chain *chain;
     const struct vhdx_progress *progress;
+    int (*read)(const struct chain *c, const struct vhdx_extent *piece, void *buf, void *opaque,
+                struct vhdx_error *err);
     int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
               struct vhdx_error *err);
     void *opaque;
@@ -41,7 +43,7 @@ static int stream_data(struct stream *s, const struct vhdx_extent *e)
         piece.file_offset += done;
         /* Pieces end at multiples of their size, so that reads are aligned. */
         piece.length = min_u64(PIECE_SIZE - piece.offset % PIECE_SIZE, e->length - done);
-        r = chain_read_extent(s->chain, &piece, s->buf, s->err);
+        r = s->read(s->chain, &piece, s->buf, s->opaque, s->err);
         if (r == 0)
             r = s->fn(s->buf, piece.length, piece.offset, s->opaque, s->err);
         done += piece.length;
@@ -61,12 +63,34 @@ static int stream_extent(const struct vhdx_extent *e, void *opaque)
     return r < 0 ? r : report(s, e->offset + e->length);
 }
 
+static int read_plainly(const struct chain *c, const struct vhdx_extent *piece, void *buf,
+                        void *opaque, struct vhdx_error *err)
+{
+    (void)opaque;
+    return chain_read_extent(c, piece, buf, err);
+}
+
 int stream_disk(const struct chain *c, const struct vhdx_progress *progress,
                 int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
                           struct vhdx_error *err),
                 void *opaque, struct vhdx_error *err)
 {
-    struct stream s = { .chain = c, .progress = progress, .fn = fn, .opaque = opaque, .err = err,
+    return stream_disk_by(c, progress, read_plainly, fn, opaque, err);
+}
+
+int stream_disk_by(const struct chain *c, const struct vhdx_progress *progress,
+                   int (*read)(const struct chain *c, const struct vhdx_extent *piece, void *buf,
+                               void *opaque, struct vhdx_error *err),
+                   int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
+                             struct vhdx_error *err),
+                   void *opaque, struct vhdx_error *err)
+{
+    struct stream s = { .chain = c,
+                        .progress = progress,
+                        .read = read,
+                        .fn = fn,
+                        .opaque = opaque,
+                        .err = err,
                         .buf = malloc(PIECE_SIZE) };
 
     int r = s.buf ? report(&s, 0) : fail_nomem(err);

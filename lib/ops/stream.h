@@ -18,4 +18,12 @@ int stream_disk(const struct chain *c, const struct vhdx_progress *progress,
                           struct vhdx_error *err),
                 void *opaque, struct vhdx_error *err);
 
+/* The same with another way to read a piece of an extent of kind DATA (chain_read_extent()). */
+int stream_disk_by(const struct chain *c, const struct vhdx_progress *progress,
+                   int (*read)(const struct chain *c, const struct vhdx_extent *piece, void *buf,
+                               void *opaque, struct vhdx_error *err),
+                   int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
+                             struct vhdx_error *err),
+                   void *opaque, struct vhdx_error *err);
+
 #endif

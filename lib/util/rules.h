@@ -2,8 +2,9 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * The ordering rules of log/journal.c, by name, so that a test build can break one of them and show
- * that the crash test notices. In every other build RULE_HOLDS() is the constant true.
+ * The ordering rules of log/journal.c, ops/repair.h and io/undo.c, by name, so that a test build can
+ * break one of them and show that the crash test notices. In every other build RULE_HOLDS() is the
+ * constant true.
  */
 #ifndef UTIL_RULES_H
 #define UTIL_RULES_H
@@ -22,10 +23,24 @@
     X(REPLAY_STABLE, "the replay clears LogGuid before its writes are stable")                     \
     X(SLACK_CUT, "what a crash left behind the last structure is given out as it is")
 
+/* The same for repairs and undo files. */
+#define REPAIR_RULES(X)                                                                            \
+    X(REPAIR_ENTRY_BEFORE_PLACE, "a repair writes in place before its entry is stable")            \
+    X(REPAIR_ENTRY_BEFORE_HEADER, "a header names a repair's log before that has an entry")        \
+    X(REPAIR_LOG_SETTLED, "LogGuid is cleared before a repair's sectors are stable in place")      \
+    X(REPAIR_HEADERS_APART, "a repair does not flush between the two copies of the header")        \
+    X(REPAIR_LOG_KEPT, "LogGuid is cleared before the log is replayed")                            \
+    X(REPAIR_DATA_GUID_KEPT, "a repair gives the image a new DataWriteGuid")                       \
+    X(REPAIR_NOT_PAST_LOST, "the file grows past a block that it has lost")                        \
+    X(REPAIR_LEAKS_LAST, "space is freed while something else is wrong")                           \
+    X(UNDO_STABLE, "the image changes before what it was is stable in the undo file")              \
+    X(UNDO_BEGUN, "restoring begins before the undo file says so")
+
 enum rule {
     RULE_NONE,
 #define X(name, text) RULE_##name,
     RULES(X)
+    REPAIR_RULES(X)
 #undef X
 };
 

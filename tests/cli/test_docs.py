@@ -18,7 +18,8 @@ def pod(name):
     return (DOCS / name).read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('verb', ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create'])
+@pytest.mark.parametrize('verb', ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create',
+                                  'check', 'replay'])
 def test_every_option_is_described(vhdx, verb):
     page = pod('vhdx.pod')
     section = page[page.index(f'=head2 {verb}\n'):]
@@ -68,3 +69,30 @@ def test_every_function_of_the_header_is_named():
     assert 'vhdx_open' in functions and 'vhdx_convert' in functions
     for function in functions:
         assert f'B<{function}>()' in page, function
+
+
+def problems():
+    """(number, name, severity, repair, effect, remedy) of everything that a check can find."""
+    header = (ROOT / 'include' / 'vhdx.h').read_text(encoding='utf-8')
+    numbers = dict(re.findall(r'(VHDX_P_\w+) = (\d+)', header))
+    table = (ROOT / 'lib' / 'ops' / 'problem.c').read_text(encoding='utf-8')
+    rows = re.findall(r'\{ (VHDX_P_\w+), ([A-Z]+), ([A-Z]+),((?:\s*"[^"]*",?)+)\s*\}', table)
+    assert sorted(row[0] for row in rows) == sorted(numbers)
+    for constant, severity, repair, texts in rows:
+        name, effect, remedy = re.findall(r'"([^"]*)"', re.sub(r'"\s+"', '', texts))
+        yield numbers[constant], name, severity.lower(), repair.lower(), effect, remedy
+
+
+def test_every_finding_is_described():
+    """If this fails: the manual page has to say what the table in problem.c says."""
+    page = pod('vhdx.pod')
+    page = page[page.index('=head1 FINDINGS'):page.index('=head1 JSON')]
+    for number, name, severity, repair, effect, remedy in problems():
+        item = f'=item {number} B<{name}> ({severity}; {repair})\n'
+        assert item in page, item
+        text = page[page.index(item) + len(item):]
+        text = ' '.join(text[:text.index('\n=')].split())
+        about, _, rest = text.partition(' Effect: ')
+        assert about, item
+        assert rest == f'{effect}.' + (f' Repair: {remedy}.' if remedy else ''), (item, text)
+    assert page.count('\n=item ') == len(list(problems()))

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/*
+ * Saving what is left of a disk; see salvage.h. Layers of files make a damaged image readable:
+ *
+ *     file        the image, read only
+ *     tolerant    what the disk below cannot read is zeros, and remembered
+ *     scratch     the repair's changes, in memory
+ *
+ * Everything that is not what the image held is listed as lost, and is zeros: blocks that the
+ * repair gave up; what could not be read, or lies past the file's end; what entries or bitmap bits
+ * that could not be read would tell of; what a parent should supply that is not there.
+ */
+
+#include "ops/salvage.h"
+
+#include <stdlib.h>
+
+#include "core/handle.h"
+#include "core/map.h"
+#include "core/read.h"
+#include "core/table.h"
+#include "io/outfile.h"
+#include "io/scratch.h"
+#include "io/tolerant.h"
+#include "ops/convert.h"
+#include "ops/repair.h"
+#include "ops/stream.h"
+#include "util/cleanup.h"
+
+struct salvage {
+    const char *path;
+    const struct vhdx_salvage_options *opts;
+    struct vhdx_io file, tolerant, scratch;
+    uint64_t file_end;    /* what lies behind it in the file was cut off */
+    struct ranges lost;   /* of the disk */
+    struct ranges hidden; /* of these, what the image shows must not be believed */
+    bool is_out_of_memory;
+    struct vhdx *v;
+    struct outfile *out;
+};
+
+static void add_range(struct salvage *s, struct ranges *set, uint64_t offset, uint64_t len)
+{
+    if (len == 0)
+        return;
+    if (ranges_reserve(set) < 0)
+        s->is_out_of_memory = true;
+    else
+        ranges_add(set, offset, offset + len);
+}
+
+static void add_lost(struct salvage *s, uint64_t offset, uint64_t len)
+{
+    add_range(s, &s->lost, offset, len);
+}
+
+/* ---- Mending in memory ---------------------------------------------------------------------- */
+
+static int open_layers(struct salvage *s, struct vhdx_error *err)
+{
+    bool supported;
+
+    int r = file_open(s->path, false, &s->file, err);
+    if (r == 0)
+        r = file_lock(&s->file, &supported, err);
+    if (r == 0)
+        r = tolerant_open(&s->file, &s->tolerant, err);
+    if (r == 0)
+        r = scratch_open(&s->tolerant, &s->scratch, err);
+    return r;
+}
+
+static void on_action(const struct vhdx_action *action, void *opaque)
+{
+    add_lost(opaque, action->lost_offset, action->lost_length);
+}
+
+/* Where the file ends, its log replayed: a log may let it grow. */
+static int find_end(struct salvage *s, struct vhdx_error *err)
+{
+    const struct vhdx_check_options quiet = { .struct_size = sizeof quiet,
+                                              .flags = VHDX_CHECK_NO_PARENT };
+    struct check check = { .io = &s->scratch, .holes = &s->file, .opts = &quiet };
+
+    int r = check_run(&check, err);
+    if (r == 0)
+        s->file_end = check.image ? image_size(check.image) : check.result.file_size;
+    check_end(&check);
+    return r;
+}
+
+static int mend(struct salvage *s, struct vhdx_repair_result *ret, struct vhdx_error *err)
+{
+    const struct vhdx_check_options quiet = { .struct_size = sizeof quiet,
+                                              .flags = VHDX_CHECK_NO_PARENT };
+    const struct vhdx_repair_options opts = { .struct_size = sizeof opts, .check = &quiet,
+                                              .action = on_action, .opaque = s };
+    struct repair repair = { .io = &s->scratch, .holes = &s->file, .opts = &opts,
+                             .level = VHDX_REPAIR_ALL };
+
+    int r = find_end(s, err);
+    return r < 0 ? r : repair_run(&repair, ret, err);
+}
+
+static int open_mended(struct salvage *s, struct vhdx_error *err)
+{
+    static const struct vhdx_open_options defaults = VHDX_OPEN_OPTIONS_INIT;
+    const struct vhdx_open_options *opts = s->opts->open_options;
+    struct vhdx_io borrowed = s->scratch;
+    struct image *img;
+
+    borrowed.close = NULL;
+    int r = image_open_io(&borrowed, &img, err);
+    if (r < 0)
+        return r;
+    img->path = strdup(s->path); /* its folder is where the parent may be */
+    return handle_open(img, VHDX_OPEN_PARTIAL_CHAIN, opts ? opts : &defaults, &s->v, err);
+}
+
+/* ---- What the image does not tell any more -------------------------------------------------- */
+
+static void hide(struct salvage *s, uint64_t offset, uint64_t len)
+{
+    add_lost(s, offset, len);
+    add_range(s, &s->hidden, offset, len);
+}
+
+/* Entries of the BAT that could not be read. */
+static void hide_unread_entries(struct salvage *s, const struct image *img)
+{
+    uint64_t start = image_bat_region(img)->offset;
+    uint64_t end = start + img->geometry.bat_entries * BAT_ENTRY_SIZE;
+    struct range bad;
+
+    for (uint64_t at = start; tolerant_next_bad(&s->tolerant, at, end, &bad); at = bad.end) {
+        uint64_t last = (bad.end - 1 - start) / BAT_ENTRY_SIZE, offset, len;
+        for (uint64_t i = (bad.start - start) / BAT_ENTRY_SIZE; i <= last; i++) {
+            check_block_range(&img->geometry, i, &offset, &len);
+            hide(s, offset, len);
+        }
+    }
+}
+
+/* Bits of a partially present block's bitmap that could not be read. */
+static void hide_unread_bits(struct salvage *s, const struct image *img, uint64_t block,
+                             uint64_t bitmap_offset)
+{
+    const struct geometry *g = &img->geometry;
+    uint32_t shift = g->sector_shift + 3; /* a byte of the bitmap describes 8 sectors */
+    uint64_t bytes = UINT64_C(1) << (g->block_shift - shift);
+    uint64_t start = bitmap_offset + (block & ((UINT64_C(1) << g->chunk_shift) - 1)) * bytes;
+    struct range bad;
+
+    for (uint64_t at = start; tolerant_next_bad(&s->tolerant, at, start + bytes, &bad);
+         at = bad.end) {
+        uint64_t offset = (block << g->block_shift) + ((bad.start - start) << shift);
+        uint64_t len = (bad.end - bad.start) << shift;
+        if (offset < g->virtual_size)
+            hide(s, offset, min_u64(len, g->virtual_size - offset));
+    }
+}
+
+static int hide_unread_bitmaps(struct salvage *s, struct image *img, struct vhdx_error *err)
+{
+    CLEANUP_FREE uint8_t *buf = malloc(BITMAP_BLOCK_SIZE);
+    struct table_window window = { 0 };
+    uint64_t entry, bitmap = 0, read = UINT64_MAX;
+    int r = buf ? 0 : fail_nomem(err);
+
+    for (uint64_t block = 0; block < img->geometry.payload_blocks && r == 0; block++) {
+        r = table_bat_entry(img, &window, bat_index_of_block(&img->geometry, block), &entry, err);
+        if (r < 0 || bat_state(entry) != BLOCK_PARTIALLY_PRESENT)
+            continue;
+        r = table_bitmap_entry(img, &window, block, &bitmap, err);
+        if (r == 0 && bat_file_offset(bitmap) != read) {
+            read = bat_file_offset(bitmap); /* so that what cannot be read is known */
+            r = image_pread(img, "sector bitmap block", buf, BITMAP_BLOCK_SIZE, read, err);
+        }
+        if (r == 0)
+            hide_unread_bits(s, img, block, read);
+    }
+    table_window_end(&window);
+    return r;
+}
+
+static int on_hole(const struct vhdx_extent *e, void *opaque)
+{
+    struct salvage *s = opaque;
+
+    if (e->kind == VHDX_EXTENT_HOLE && e->depth + 1 >= s->v->chain.count)
+        add_lost(s, e->offset, e->length);
+    return 0;
+}
+
+/* What the parent that is not there should supply. */
+static int find_unsupplied(struct salvage *s, struct vhdx_error *err)
+{
+    const struct chain *c = &s->v->chain;
+
+    if (!c->images[c->count - 1]->metadata.has_parent)
+        return 0;
+    return map_walk(c, 0, c->images[0]->geometry.virtual_size, on_hole, s, err);
+}
+
+static int find_untold(struct salvage *s, struct vhdx_error *err)
+{
+    struct image *img = s->v->chain.images[0];
+
+    hide_unread_entries(s, img);
+    int r = img->metadata.has_parent ? hide_unread_bitmaps(s, img, err) : 0;
+    return r < 0 ? r : find_unsupplied(s, err);
+}
+
+/* ---- Copying -------------------------------------------------------------------------------- */
+
+/* A parent's piece that cannot be read as a whole: sector by sector. */
+static int read_pieces(struct salvage *s, const struct chain *c, const struct vhdx_extent *piece,
+                       uint8_t *buf, struct vhdx_error *err)
+{
+    const uint64_t sector = 512;
+
+    for (uint64_t at = 0; at < piece->length;) {
+        struct vhdx_extent e = *piece;
+        e.offset += at;
+        e.file_offset += at;
+        e.length = min_u64(sector - e.offset % sector, piece->length - at);
+        int r = chain_read_extent(c, &e, buf + at, err);
+        if (r == -VHDX_E_NOMEM)
+            return r;
+        if (r < 0) {
+            memset(buf + at, 0, (size_t)e.length);
+            add_lost(s, e.offset, e.length);
+        }
+        at += e.length;
+    }
+    return 0;
+}
+
+/* What of a piece of this file was cut off, or could not be read. */
+static void note_losses(struct salvage *s, const struct vhdx_extent *piece)
+{
+    uint64_t end = piece->file_offset + piece->length, shift = piece->offset - piece->file_offset;
+    uint64_t cut = max_u64(piece->file_offset, s->file_end);
+    struct range bad;
+
+    if (cut < end)
+        add_lost(s, cut + shift, end - cut);
+    for (uint64_t at = piece->file_offset; tolerant_next_bad(&s->tolerant, at, end, &bad);
+         at = bad.end)
+        add_lost(s, bad.start + shift, bad.end - bad.start);
+}
+
+static int read_piece(const struct chain *c, const struct vhdx_extent *piece, void *buf,
+                      void *opaque, struct vhdx_error *err)
+{
+    struct salvage *s = opaque;
+    uint64_t end = piece->offset + piece->length;
+    struct vhdx_error what;
+    struct range hidden;
+
+    int r = chain_read_extent(c, piece, buf, &what);
+    if (r < 0)
+        r = read_pieces(s, c, piece, buf, err);
+    else if (piece->depth == 0)
+        note_losses(s, piece);
+    for (uint64_t at = piece->offset; ranges_next(&s->hidden, at, end, &hidden); at = hidden.end)
+        memset((uint8_t *)buf + (hidden.start - piece->offset), 0,
+               (size_t)(hidden.end - hidden.start));
+    return r;
+}
+
+static int write_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
+                       struct vhdx_error *err)
+{
+    const struct salvage *s = opaque;
+
+    if (s->is_out_of_memory)
+        return fail_nomem(err);
+    return convert_write_raw(buf, len, offset, s->out, err);
+}
+
+static int copy(struct salvage *s, const char *out_path, struct vhdx_error *err)
+{
+    const struct chain *c = &s->v->chain;
+    struct file_id ids[LIMIT_CHAIN_LENGTH + 1];
+    size_t count = chain_file_ids(c, ids);
+
+    if (file_get_id(&s->file, &ids[count]))
+        count++;
+    int r = outfile_open(out_path, c->images[0]->geometry.virtual_size,
+                         s->opts->flags & VHDX_CONVERT_REPLACE, "the input", ids, count, &s->out,
+                         err);
+    if (r < 0)
+        return r;
+    r = stream_disk_by(c, &s->opts->progress, read_piece, write_piece, s, err);
+    if (r == 0 && s->is_out_of_memory)
+        r = fail_nomem(err);
+    if (r < 0) {
+        outfile_discard(s->out);
+        return r;
+    }
+    return outfile_commit(s->out, err);
+}
+
+/* ---- The whole ------------------------------------------------------------------------------ */
+
+static void tell(const struct salvage *s, struct vhdx_salvage_result *ret)
+{
+    for (size_t i = 0; i < s->lost.count; i++) {
+        const struct vhdx_lost_range range = {
+            .struct_size = sizeof range,
+            .offset = s->lost.items[i].start,
+            .length = s->lost.items[i].end - s->lost.items[i].start,
+        };
+        ret->lost_bytes += range.length;
+        if (s->opts->lost)
+            s->opts->lost(&range, s->opts->opaque);
+    }
+    ret->lost_ranges = s->lost.count;
+}
+
+static int run(struct salvage *s, const char *out_path, struct vhdx_salvage_result *ret,
+               struct vhdx_error *err)
+{
+    struct vhdx_repair_result repaired;
+
+    int r = open_layers(s, err);
+    if (r == 0)
+        r = mend(s, &repaired, err);
+    if (r < 0) {
+        fail_prefix(err, "%s: ", s->path);
+        return r;
+    }
+    r = open_mended(s, err);
+    if (r == 0)
+        r = find_untold(s, err);
+    if (r == 0)
+        r = copy(s, out_path, err);
+    if (r < 0)
+        return r;
+    *ret = (struct vhdx_salvage_result){
+        .virtual_size = s->v->chain.images[0]->geometry.virtual_size,
+        .findings = repaired.before.errors + repaired.before.fatals,
+    };
+    tell(s, ret);
+    return 0;
+}
+
+int salvage_path(const char *path, const char *out_path, const struct vhdx_salvage_options *opts,
+                 struct vhdx_salvage_result *ret, struct vhdx_error *err)
+{
+    struct salvage s = { .path = path, .opts = opts };
+
+    int r = run(&s, out_path, ret, err);
+    handle_close(s.v);
+    io_close(&s.scratch);
+    io_close(&s.tolerant);
+    io_close(&s.file);
+    ranges_free(&s.lost);
+    ranges_free(&s.hidden);
+    return r;
+}
