@@ -22,7 +22,7 @@ struct chain_link {
     char *problem;       /* owned; NULL when status is OK */
     struct lines steps;
     struct guid wanted;  /* the child's parent_linkage; zero for the first */
-    enum vhdx_problem finding; /* what is wrong with it, where the status does not say; or 0 */
+    enum vhdx_problem finding; /* what the check says of it, where the status does not; or 0 */
 };
 
 struct chain {

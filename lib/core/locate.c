@@ -82,10 +82,12 @@ static void reject_mismatch(struct search *s, struct image *img, uint32_t found_
 static void note_unusable(struct search *s, const char *path, const char *label,
                           const struct vhdx_error *problem)
 {
-    if (problem->sys_errno == ENOENT)
+    if (problem->sys_errno == ENOENT) {
         STEP(s, "%s: %s: no such file", label, path);
-    else
-        STEP(s, "%s: %s", label, problem->message);
+        return;
+    }
+    STEP(s, "%s: %s", label, problem->message);
+    s->link->finding = VHDX_P_PARENT_BROKEN; /* unless another one is found */
 }
 
 /*
@@ -354,6 +356,7 @@ static int run_search(struct search *s, struct vhdx_error *err)
         s->link->problem = strdup("data write GUID is not the parent's; accepted as asked");
     } else if (s->parent) {
         s->link->status = VHDX_LINK_OK;
+        s->link->finding = 0;
     }
     return s->parent ? 0 : fail_search(s, err);
 }

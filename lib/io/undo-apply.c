@@ -67,7 +67,15 @@ static int note_beginning(const struct vhdx_io *undo_file, const struct undo_sta
     struct undo_record_disk d;
 
     undo_record_make(&state->info, &undoing, state->end, &d);
-    int r = io_truncate(undo_file, state->end, err);
+    uint64_t size = 0;
+    int r = io_size(undo_file, &size, err);
+    if (r == 0 && size > state->end) {
+        /* Stable before the note is written: a note that tears over a torn record could be taken
+           for a damaged one. */
+        r = io_truncate(undo_file, state->end, err);
+        if (r == 0)
+            r = io_flush(undo_file, err);
+    }
     if (r == 0)
         r = io_pwrite(undo_file, &d, sizeof d, state->end, err);
     if (r == 0 && RULE_HOLDS(RULE_UNDO_BEGUN))

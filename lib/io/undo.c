@@ -148,6 +148,8 @@ static void take_back(struct undo *u)
 {
     u->end = u->settled;
     int code = u->file.truncate(u->file.opaque, u->end);
+    if (code == 0) /* as in note_beginning(): the next record must not tear over this one */
+        code = u->file.flush(u->file.opaque);
     if (code < 0)
         u->broken = -EIO;
 }

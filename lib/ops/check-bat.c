@@ -344,14 +344,31 @@ static int check_entry(struct pass *p, uint64_t index, uint64_t entry)
     return p->anchors_only ? check_anchor(p, index, entry) : check_payload(p, index, entry);
 }
 
+/* What stands behind the last entry of the BAT, in its page. */
+static int read_behind(struct pass *p, uint64_t *ret)
+{
+    uint64_t at = entry_at(p, p->g->bat_entries);
+    const struct region *region = image_bat_region(p->img);
+    struct le64 entry = { { 0 } };
+    int r = 0;
+
+    if (at + sizeof entry <= min_u64(region->offset + region->length, image_size(p->img)))
+        r = image_pread(p->img, "BAT", &entry, sizeof entry, at, p->err);
+    *ret = le64_get(entry);
+    return r;
+}
+
 /* Pages that QEMU moved: from here on as they were. */
 static int check_shift(struct pass *p, uint64_t first, uint64_t count)
 {
     uint64_t was[ENTRIES_PER_PAGE], offset, length, last_offset, last_length;
 
     for (uint64_t i = 0; i < count; i += ENTRIES_PER_PAGE) {
-        uint64_t n = min_u64(ENTRIES_PER_PAGE, count - i);
-        if (!check_page_is_shifted(p->c, first + i, p->entries + i, n, was))
+        uint64_t n = min_u64(ENTRIES_PER_PAGE, count - i), behind = 0;
+        int r = n < ENTRIES_PER_PAGE ? read_behind(p, &behind) : 0;
+        if (r < 0)
+            return r;
+        if (!check_page_is_shifted(p->c, first + i, p->entries + i, n, behind, was))
             continue;
         memcpy(p->entries + i, was, n * sizeof *was);
         if (p->anchors_only)
@@ -364,8 +381,10 @@ static int check_shift(struct pass *p, uint64_t first, uint64_t count)
                     ": a sector bitmap's entry is in use in an image without a parent: entries "
                     "were moved by one place (QEMU before 8.0)", first + i, first + i + n - 1);
         const struct check_hands *hands = p->c->hands;
-        int r = hands && hands->page
-                    ? hands->page(p->c, first + i, was, n, hands->opaque, p->err) : 0;
+        bool last_is_lost = n == ENTRIES_PER_PAGE;
+        p->c->lost_entries += last_is_lost;
+        r = hands && hands->page ? hands->page(p->c, first + i, was, n, last_is_lost,
+                                               hands->opaque, p->err) : 0;
         if (r < 0)
             return r;
     }

@@ -18,10 +18,10 @@ static enum vhdx_problem link_problem(const struct chain *chain, uint32_t depth)
     const struct chain_link *link = &chain->links[depth];
     const struct image *child = chain->images[depth - 1];
 
-    if (link->finding != 0)
+    if (link->finding == VHDX_P_PARENT_CYCLE || link->finding == VHDX_P_PARENT_SECTOR_SIZE)
         return link->finding;
     if (link->status == VHDX_LINK_MISSING)
-        return VHDX_P_PARENT_MISSING;
+        return link->finding != 0 ? link->finding : VHDX_P_PARENT_MISSING;
     if (link->status != VHDX_LINK_MISMATCH)
         return VHDX_P_PARENT_BROKEN;
     /* With another GUID, but of the same disk: it is the parent, and has changed. */

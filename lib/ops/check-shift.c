@@ -10,6 +10,8 @@
  *     was:  e0  e1  e2 ... e510 e511
  *     is:   new e0  e1 ... e509 e510        new: the first entry's new value; e511 is lost
  *
+ * Nothing is lost of a last page in which the BAT ends before the page does.
+ *
  * An image without a parent gives it away where the page holds the entry of a sector bitmap, which
  * is always 0: now the block before it stands there, and the 0 stands one place further. Only a
  * page in which all of that agrees is taken for one that was moved:
@@ -29,7 +31,7 @@ static bool is_slot(const struct geometry *g, uint64_t index)
 }
 
 bool check_page_is_shifted(const struct check *c, uint64_t first_index, const uint64_t *entries,
-                           uint64_t count, uint64_t *ret_entries)
+                           uint64_t count, uint64_t behind, uint64_t *ret_entries)
 {
     const struct geometry *g = &c->image->geometry;
     uint64_t slot = bat_next_bitmap_index(g, first_index) - first_index, used = 0;
@@ -47,7 +49,7 @@ bool check_page_is_shifted(const struct check *c, uint64_t first_index, const ui
     ret_entries[0] = entries[0];
     for (uint64_t i = 1; i + 1 < count; i++)
         ret_entries[i] = entries[i + 1];
-    ret_entries[count - 1] = 0;
+    ret_entries[count - 1] = behind;
     for (uint64_t i = 0; i < count; i++)
         if (bat_entry_problem(g, first_index + i, ret_entries[i]) != 0 ||
             (is_slot(g, first_index + i) && ret_entries[i] != 0))

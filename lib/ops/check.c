@@ -131,12 +131,11 @@ static int next_data(struct check *c, uint64_t mib, uint64_t end, uint8_t *buf, 
     return 0;
 }
 
-/* Looks at the MiBs of [mib, end), which nothing owns. */
-static int check_unowned(struct check *c, uint64_t mib, uint64_t end, uint8_t *buf,
-                         struct vhdx_error *err)
+/* Reports the MiBs of [mib, end), which nothing owns, that hold data. */
+static int report_leaks(struct check *c, uint64_t mib, uint64_t end, uint8_t *buf,
+                        struct vhdx_error *err)
 {
-    uint64_t first = mib, data = 0, len = (end - mib) * MIB, offset = mib * MIB, count = 0;
-    bool found = false;
+    uint64_t first = mib, data = 0, count = 0;
     int r = 0;
 
     for (; mib < end && r == 0; mib = data + 1) {
@@ -149,16 +148,32 @@ static int check_unowned(struct check *c, uint64_t mib, uint64_t end, uint8_t *b
             break;
         if (count++ == 0)
             first = data;
-        found = true;
     }
     if (r == 0 && count > 0)
         r = report_leak(c, first, first + count, err);
-    if (found) {
-        c->orphans++;
-        c->orphan_offset = offset;
-        c->orphan_length = len;
-    }
     return r;
+}
+
+/*
+ * A stretch that nothing owns. If a block's entry was lost with a page that was moved, one that is
+ * as long as a block may be that block: it is put aside until it is known to be the only one that
+ * has room for it.
+ */
+static int check_unowned(struct check *c, uint64_t mib, uint64_t end, uint8_t *buf,
+                         struct vhdx_error *err)
+{
+    uint64_t block_mib = (UINT64_C(1) << c->image->geometry.block_shift) / MIB, data = 0;
+
+    if (c->lost_entries == 0 || end - mib < block_mib)
+        return report_leaks(c, mib, end, buf, err);
+    int r = next_data(c, mib, end, buf, &data, err);
+    if (r < 0 || data == end)
+        return r;
+    if (c->orphans++ > 0 || end - mib > block_mib)
+        return report_leaks(c, mib, end, buf, err);
+    c->orphan_offset = mib * MIB;
+    c->has_orphan = true;
+    return 0;
 }
 
 /*
@@ -168,8 +183,7 @@ static int check_unowned(struct check *c, uint64_t mib, uint64_t end, uint8_t *b
 static int check_leaks(struct check *c, struct vhdx_error *err)
 {
     const struct space *s = &c->image->space;
-    uint64_t end = check_count(c, VHDX_P_BAT_SHIFTED) ? s->size_mib
-                                                      : min_u64(c->last_end / MIB, s->size_mib);
+    uint64_t end = c->lost_entries > 0 ? s->size_mib : min_u64(c->last_end / MIB, s->size_mib);
     CLEANUP_FREE uint8_t *buf = malloc(MIB);
     int r = buf ? 0 : fail_nomem(err);
 
@@ -177,6 +191,11 @@ static int check_leaks(struct check *c, struct vhdx_error *err)
          mib = next_mib(s, false, next, end)) {
         next = next_mib(s, true, mib, end);
         r = check_unowned(c, mib, next, buf, err);
+    }
+    if (r == 0 && c->has_orphan && (c->orphans > 1 || c->lost_entries > 1)) {
+        uint64_t mib = c->orphan_offset / MIB;
+        c->has_orphan = false;
+        r = report_leaks(c, mib, next_mib(s, true, mib, end), buf, err);
     }
     return r;
 }

@@ -32,9 +32,10 @@ struct check_hands {
     /* An entry breaks a rule: may change *entry, which is then looked at again. */
     int (*entry)(struct check *c, uint64_t index, enum vhdx_problem problem, uint64_t *entry,
                  void *opaque, struct vhdx_error *err);
-    /* A page of the BAT was moved by one entry; the count entries are what it was. */
+    /* A page of the BAT was moved by one entry; the count entries are what it was, but for the last
+       one if it is lost. */
     int (*page)(struct check *c, uint64_t first_index, const uint64_t *entries, uint64_t count,
-                void *opaque, struct vhdx_error *err);
+                bool last_is_lost, void *opaque, struct vhdx_error *err);
     /* Space that nothing owns holds data. */
     int (*leak)(struct check *c, uint64_t offset, uint64_t len, void *opaque,
                 struct vhdx_error *err);
@@ -54,8 +55,11 @@ struct check {
     uint64_t counts[CHECK_SLOTS]; /* findings of each problem */
     struct vhdx_check_result result;
     uint64_t last_end;    /* where the last structure ends */
-    uint64_t orphans;     /* stretches of the file that nothing owns and that hold data */
-    uint64_t orphan_offset, orphan_length; /* the last of them */
+    uint64_t lost_entries; /* of pages that were moved */
+    uint64_t orphans;     /* stretches with data that nothing owns and that could be a block whose
+                             entry was lost (BAT_SHIFTED) */
+    bool has_orphan;      /* there is one, of a block's length: it must be that block */
+    uint64_t orphan_offset;
     uint64_t first_lost;  /* where the first block past the end of the file lies; UINT64_MAX */
 };
 
@@ -96,11 +100,12 @@ void check_block_range(const struct geometry *g, uint64_t index, uint64_t *ret_o
 int check_bat(struct check *c, struct vhdx_error *err);
 
 /*
- * Were the count entries of this page of the BAT, read from the file, moved by one place? Then what
- * they were, the last one unknown and left 0, is stored to ret_entries.
+ * Were the count entries of this page of the BAT, read from the file, moved by one place? behind is
+ * what stands behind them: the last one, if the BAT ends within the page; else 0. Then what they
+ * were is stored to ret_entries, the last one being behind.
  */
 bool check_page_is_shifted(const struct check *c, uint64_t first_index, const uint64_t *entries,
-                           uint64_t count, uint64_t *ret_entries);
+                           uint64_t count, uint64_t behind, uint64_t *ret_entries);
 
 /* The parents. */
 int check_chain(struct check *c, struct vhdx_error *err);

@@ -30,11 +30,28 @@ static int replay(const struct vhdx_io *io, struct image *img, uint32_t flags,
         return 0;
     if (img->overlay)
         return repair_apply_log(&r, img->overlay, err);
-    if (img->log.state == VHDX_LOG_EMPTY) {
+    bool is_half_cleared = !img->headers[0].valid || !img->headers[1].valid;
+    if (img->log.state == VHDX_LOG_EMPTY || is_half_cleared) {
         r.header.log_guid = (struct guid){ { 0 } };
         return repair_put_headers(&r, r.header, err);
     }
     return 0;
+}
+
+int repair_replay_io(const struct vhdx_io *io, uint32_t flags, struct vhdx_replay_result *ret,
+                     struct vhdx_error *err)
+{
+    struct vhdx_io borrowed = *io;
+    struct image *img = NULL;
+
+    borrowed.close = NULL;
+    int c = image_open_io(&borrowed, &img, err);
+    if (c == 0)
+        c = image_load(img, err);
+    if (c == 0)
+        c = replay(io, img, flags, ret, err);
+    image_close(img);
+    return c;
 }
 
 int repair_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
@@ -42,20 +59,12 @@ int repair_replay(const char *path, uint32_t flags, struct vhdx_replay_result *r
 {
     bool supported;
     struct vhdx_io io;
-    struct image *img = NULL;
 
     int c = file_open(path, !(flags & VHDX_REPLAY_DRY_RUN), &io, err);
     if (c == 0) {
-        struct vhdx_io borrowed = io;
-        borrowed.close = NULL;
         c = file_lock(&io, &supported, err);
         if (c == 0)
-            c = image_open_io(&borrowed, &img, err);
-        if (c == 0)
-            c = image_load(img, err);
-        if (c == 0)
-            c = replay(&io, img, flags, ret, err);
-        image_close(img);
+            c = repair_replay_io(&io, flags, ret, err);
         io_close(&io);
     }
     if (c < 0)

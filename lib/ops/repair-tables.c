@@ -318,19 +318,15 @@ static int mend_entry(struct check *c, uint64_t index, enum vhdx_problem problem
  * lies where nothing else does: one page that was moved and one block without an owner belong
  * together.
  */
-static uint64_t last_entry(const struct bat_repair *b, const struct check *c)
+static uint64_t last_entry(const struct bat_repair *b)
 {
     const struct check *seen = b->r->check;
-    uint64_t block_size = UINT64_C(1) << c->image->geometry.block_shift;
 
-    if (check_count(seen, VHDX_P_BAT_SHIFTED) == 1 && seen->orphans == 1 &&
-        seen->orphan_length == block_size)
-        return seen->orphan_offset | BLOCK_FULLY_PRESENT;
-    return BLOCK_NOT_PRESENT;
+    return seen->has_orphan ? seen->orphan_offset | BLOCK_FULLY_PRESENT : BLOCK_NOT_PRESENT;
 }
 
 static int mend_page(struct check *c, uint64_t first_index, const uint64_t *entries,
-                     uint64_t count, void *opaque, struct vhdx_error *err)
+                     uint64_t count, bool last_is_lost, void *opaque, struct vhdx_error *err)
 {
     struct bat_repair *b = opaque;
     uint64_t offset = 0, length = 0, last = first_index + count - 1, number;
@@ -339,22 +335,23 @@ static int mend_page(struct check *c, uint64_t first_index, const uint64_t *entr
 
     if (!repair_may(b->r, VHDX_P_BAT_SHIFTED))
         return 0;
-    for (uint64_t i = 0; i + 1 < count; i++) {
-        int e = put_entry(b, c, first_index + i, entries[i], err);
+    uint64_t entry = !last_is_lost ? entries[count - 1] : is_bitmap ? 0 : last_entry(b);
+    for (uint64_t i = 0; i < count; i++) {
+        int e = put_entry(b, c, first_index + i, i + 1 < count ? entries[i] : entry, err);
         if (e < 0)
             return e;
     }
-    uint64_t entry = is_bitmap ? 0 : last_entry(b, c);
-    int e = put_entry(b, c, last, entry, err);
+    int e = last_is_lost ? 0 : put_entry(b, c, last + 1, 0, err); /* where the last one had gone */
     if (e < 0)
         return e;
     /* Otherwise space without an owner says that there may have been one, but not which. */
-    bool may_be_lost = !is_bitmap && entry == 0 && b->r->check->orphans > 0;
+    bool may_be_lost = last_is_lost && !is_bitmap && entry == 0 && b->r->check->orphans > 0;
     if (may_be_lost)
         check_block_range(&c->image->geometry, last, &offset, &length);
     repair_done(b->r, VHDX_P_BAT_SHIFTED, at, offset, length,
-                "BAT entries %" PRIu64 " to %" PRIu64 ": moved back; the last one %s", first_index,
-                last, entry != 0 ? "found again" : may_be_lost ? "may be lost" : "was not in use");
+                "BAT entries %" PRIu64 " to %" PRIu64 ": moved back%s", first_index, last,
+                !last_is_lost ? "" : entry != 0 ? "; the last one was found again"
+                : may_be_lost ? "; the last one may be lost" : "; the last one was not in use");
     return 0;
 }
 
