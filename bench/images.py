@@ -164,6 +164,41 @@ def build_open(folder, quick):
     write_child(folder, 64 * GIB)
 
 
+# ---- Checking ------------------------------------------------------------------------------------
+
+STRIDE = 4099  # MiB between neighbours of strided.vhdx
+
+
+def write_strided(path, size):
+    """Every block present, each STRIDE MiB behind its neighbour; no payload."""
+    image = Image(size=size, block_size=MIB)
+    first, ratio, step = image.next_free // MIB, image.chunk_ratio, 1 << 20
+    write_full(path, size, MIB)
+    places = (place for start in range(STRIDE) for place in range(start, image.blocks, STRIDE))
+    handle = os.open(path, os.O_RDWR)
+    try:
+        at, piece, block = 0, array.array('Q'), 0
+        for place in places:
+            piece.append(disk.bat_entry(FULL, first) + place * step)
+            block += 1
+            if block % ratio == 0:
+                piece.append(0)  # the chunk's bitmap entry
+            if block % ratio == 0 or block == image.blocks:
+                del piece[ratio + 1 if block < image.blocks else ratio:]
+                write_all(handle, to_bytes(piece), image.bat_at + at)
+                at += 8 * len(piece)
+                piece = array.array('Q')
+    finally:
+        os.close(handle)
+
+
+def build_check(folder, quick):
+    """What bench-check needs."""
+    size = 4 * TIB if quick else 64 * TIB
+    write_full(os.path.join(folder, 'large.vhdx'), size, MIB)
+    write_strided(os.path.join(folder, 'strided.vhdx'), size)
+
+
 # ---- Converting ----------------------------------------------------------------------------------
 
 def build_convert(folder, quick):
@@ -184,4 +219,4 @@ def build_convert(folder, quick):
     copy_payload(raw, path, places)
 
 
-BUILDERS = {'read': build_read, 'open': build_open, 'convert': build_convert}
+BUILDERS = {'read': build_read, 'open': build_open, 'check': build_check, 'convert': build_convert}

@@ -12,7 +12,9 @@
 #include "check.h"
 #include "info.h"
 #include "json.h"
+#include "recover.h"
 #include "replay.h"
+#include "salvage.h"
 
 bool json_supported(void)
 {
@@ -83,6 +85,27 @@ struct json_object *replay_to_json(const char *path, bool is_dry_run,
     (void)path;
     (void)is_dry_run;
     (void)result;
+    assert(!"built without JSON");
+    return NULL;
+}
+
+struct json_object *lost_list_to_json(const struct lost_list *list)
+{
+    (void)list;
+    assert(!"built without JSON");
+    return NULL;
+}
+
+struct json_object *salvage_to_json(const struct salvage_report *report)
+{
+    (void)report;
+    assert(!"built without JSON");
+    return NULL;
+}
+
+struct json_object *recover_to_json(const struct recover_report *report)
+{
+    (void)report;
     assert(!"built without JSON");
     return NULL;
 }

@@ -61,18 +61,25 @@ static void report_steps(const char *path, const struct common_options *common,
     }
 }
 
-struct vhdx *image_open(const char *path, uint32_t flags, const struct common_options *common)
+static struct vhdx *open_or_report(const char *path, uint32_t flags,
+                                   const struct common_options *common, struct vhdx_error *err)
 {
     struct vhdx *v = NULL;
+
+    if (open_with(path, flags, common, &v, err) == 0)
+        return v;
+    report_error(err);
+    if (err->code == VHDX_E_PARENT_MISSING || err->code == VHDX_E_PARENT_MISMATCH)
+        report_steps(path, common, err->message);
+    report_error_hint(err);
+    return NULL;
+}
+
+struct vhdx *image_open(const char *path, uint32_t flags, const struct common_options *common)
+{
     struct vhdx_error err;
 
-    if (open_with(path, flags, common, &v, &err) == 0)
-        return v;
-    report_error(&err);
-    if (err.code == VHDX_E_PARENT_MISSING || err.code == VHDX_E_PARENT_MISMATCH)
-        report_steps(path, common, err.message);
-    report_error_hint(&err);
-    return NULL;
+    return open_or_report(path, flags, common, &err);
 }
 
 /* Warns of zeros in place of a parent's data, and of a wrong parent's data. */
@@ -90,13 +97,21 @@ static void warn_of_content(struct vhdx *v, const char *path, uint32_t open_flag
                            "(--any-parent)", path, link.path ? link.path : "");
 }
 
-struct vhdx *image_open_content(const char *path, const struct common_options *common)
+struct vhdx *image_open_content_or(const char *path, const struct common_options *common,
+                                   struct vhdx_error *ret_err)
 {
-    struct vhdx *v = image_open(path, VHDX_OPEN_RDONLY, common);
+    struct vhdx *v = open_or_report(path, VHDX_OPEN_RDONLY, common, ret_err);
 
     if (v)
         warn_of_content(v, path, common->open_flags);
     return v;
+}
+
+struct vhdx *image_open_content(const char *path, const struct common_options *common)
+{
+    struct vhdx_error err;
+
+    return image_open_content_or(path, common, &err);
 }
 
 bool image_info(struct vhdx *v, struct vhdx_info *ret)

@@ -27,6 +27,10 @@ struct vhdx *image_open(const char *path, uint32_t flags, const struct common_op
 /* The same for verbs that hand out the disk's content: warns when it may not be the real one. */
 struct vhdx *image_open_content(const char *path, const struct common_options *common);
 
+/* The same; *ret_err, which is set on failure only, is for further hints. */
+struct vhdx *image_open_content_or(const char *path, const struct common_options *common,
+                                   struct vhdx_error *ret_err);
+
 /* vhdx_get_info. False: the reason was reported. */
 bool image_info(struct vhdx *v, struct vhdx_info *ret);
 

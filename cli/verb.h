@@ -47,6 +47,7 @@ extern const struct verb verb_create;
 extern const struct verb verb_hash;
 extern const struct verb verb_info;
 extern const struct verb verb_map;
+extern const struct verb verb_recover;
 extern const struct verb verb_replay;
 
 #endif /* VHDX_CLI_VERB_H */

@@ -147,8 +147,9 @@ VHDX_PUBLIC int vhdx_io_memory(const void *data, size_t len, struct vhdx_io *ret
 #define VHDX_OPEN_RDONLY 0u        /* the file stays bit-identical; a dirty log is replayed in
                                       memory */
 #define VHDX_OPEN_RDWR 1u          /* writable; the parents stay read-only. A dirty log is replayed
-                                      into the file; nothing else is written before the first
-                                      change. A differencing image needs all of its parents */
+                                      into the file, and a header that was torn is written again;
+                                      nothing else is written before the first change. A
+                                      differencing image needs all of its parents */
 #define VHDX_OPEN_NO_PARENT 2u     /* look for no parent: what it would supply reads as zeros and is
                                       reported as VHDX_EXTENT_HOLE */
 #define VHDX_OPEN_NO_LOCK 4u       /* take no lock: what is read may change underneath */
@@ -467,6 +468,7 @@ VHDX_PUBLIC int vhdx_hash(struct vhdx *v, const struct vhdx_hash_options *opts,
                           char ret_hex[VHDX_HASH_TEXT], struct vhdx_error *err);
 
 #define VHDX_FORMAT_RAW 1u
+#define VHDX_FORMAT_VHDX 2u /* dynamic; of vhdx_recover() only */
 
 #define VHDX_CONVERT_REPLACE 1u /* an existing, non-empty output may be replaced */
 
@@ -746,8 +748,9 @@ struct vhdx_replay_result {
 
 #define VHDX_REPLAY_RESULT_INIT { .struct_size = sizeof(struct vhdx_replay_result) }
 
-/* Replays a dirty log into the file and clears it; nothing else is changed. Interrupted, the same
-   call, or any program that opens the image, finishes it. Of a child no parent is needed. */
+/* Replays a dirty log into the file and clears it, and writes a header again that was torn while it
+   was written; nothing else is changed. Interrupted, the same call, or any program that opens the
+   image for writing, finishes it. Of a child no parent is needed. */
 VHDX_PUBLIC int vhdx_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
                             struct vhdx_error *err);
 
@@ -774,6 +777,8 @@ struct vhdx_salvage_result {
     uint64_t virtual_size;
     uint64_t lost_bytes, lost_ranges; /* of the disk */
     uint64_t findings; /* errors and fatal ones that were mended on the way, in memory */
+    uint32_t is_log_lost; /* 1: a log was given up that may have held newer metadata: what is
+                             saved may be older than it was */
 };
 
 #define VHDX_SALVAGE_RESULT_INIT { .struct_size = sizeof(struct vhdx_salvage_result) }
@@ -789,6 +794,95 @@ struct vhdx_salvage_result {
 VHDX_PUBLIC int vhdx_salvage(const char *path, const char *out_path,
                              const struct vhdx_salvage_options *opts,
                              struct vhdx_salvage_result *ret, struct vhdx_error *err);
+
+/* ---- Recovering ----------------------------------------------------------------------------- */
+
+/* What vhdx_recover() has to know, and where its knowledge comes from. */
+#define VHDX_RECOVER_IDENTIFIER 1u
+#define VHDX_RECOVER_HEADERS 2u
+#define VHDX_RECOVER_LOG 3u
+#define VHDX_RECOVER_REGION_TABLES 4u
+#define VHDX_RECOVER_METADATA 5u
+#define VHDX_RECOVER_BAT 6u
+#define VHDX_RECOVER_BLOCK_SIZE 7u
+#define VHDX_RECOVER_SECTOR_SIZE 8u  /* the logical one */
+#define VHDX_RECOVER_VIRTUAL_SIZE 9u
+#define VHDX_RECOVER_PAYLOAD 10u     /* where the payload of an image without a BAT begins */
+#define VHDX_RECOVER_PARENT 11u
+
+#define VHDX_SOURCE_INTACT 1u  /* it is where it belongs, and valid */
+#define VHDX_SOURCE_GIVEN 2u   /* the caller said so */
+#define VHDX_SOURCE_FOUND 3u   /* by searching the file */
+#define VHDX_SOURCE_GUESSED 4u /* concluded from something else */
+#define VHDX_SOURCE_LOST 5u    /* not found, and done without */
+
+/* One thing found out. Strings live during the callback only. */
+struct vhdx_recovered_fact {
+    size_t struct_size;
+    uint32_t what;        /* VHDX_RECOVER_... */
+    uint32_t source;      /* VHDX_SOURCE_... */
+    uint32_t confidence;  /* 0 .. 100 per cent */
+    uint64_t file_offset; /* where it lies, or VHDX_OFFSET_NONE */
+    uint64_t value;       /* of the sizes: bytes; else 0 */
+    const char *name;     /* of what, stable: "virtual-size" */
+    const char *evidence; /* one line */
+};
+
+#define VHDX_RECOVER_REPLACE 1u    /* an existing, non-empty output may be replaced */
+#define VHDX_RECOVER_FIXED 2u      /* the image is a fixed one: without a BAT, its payload is taken
+                                      as contiguous */
+#define VHDX_RECOVER_ANY_PARENT 4u /* accept a parent found by path whose GUID does not match */
+
+/* 0 or NULL in a field, or VHDX_OFFSET_NONE, means that it is not known. */
+struct vhdx_recover_options {
+    size_t struct_size;
+    uint32_t flags;               /* VHDX_RECOVER_... */
+    uint32_t format;              /* of the output: VHDX_FORMAT_RAW (default) or _VHDX */
+    uint32_t block_size;          /* of the image, bytes, a power of two, 1 .. 256 MiB */
+    uint32_t logical_sector_size; /* 512 or 4096 */
+    uint64_t virtual_size;        /* bytes, a multiple of 512, at most 64 TiB */
+    uint64_t bat_offset;          /* in the file, a multiple of 1 MiB */
+    uint64_t payload_offset;      /* the same; only with VHDX_RECOVER_FIXED */
+    const struct vhdx_open_options *open_options; /* where the parents are */
+    void (*found)(const struct vhdx_recovered_fact *fact, void *opaque); /* may be NULL */
+    void (*lost)(const struct vhdx_lost_range *range, void *opaque);     /* may be NULL */
+    void *opaque;
+    struct vhdx_progress progress; /* first of the file being searched, then of the disk */
+};
+
+#define VHDX_RECOVER_OPTIONS_INIT \
+    { .struct_size = sizeof(struct vhdx_recover_options), .bat_offset = VHDX_OFFSET_NONE, \
+      .payload_offset = VHDX_OFFSET_NONE }
+
+struct vhdx_recover_result {
+    size_t struct_size;
+    uint32_t confidence;      /* that of the least certain fact, per cent */
+    uint32_t type;            /* VHDX_TYPE_... */
+    uint32_t block_size, logical_sector_size;
+    uint64_t virtual_size;
+    uint64_t metadata_offset; /* in the file, or VHDX_OFFSET_NONE: lost */
+    uint64_t bat_offset;
+    uint64_t lost_bytes, lost_ranges; /* of the disk; known to be lost */
+    uint64_t findings;        /* errors and fatal ones that were mended on the way, in memory */
+};
+
+#define VHDX_RECOVER_RESULT_INIT { .struct_size = sizeof(struct vhdx_recover_result) }
+
+/*
+ * Saves the disk of an image whose headers, region tables or metadata are gone to out_path, as
+ * vhdx_salvage() does. What is still valid is used; for the rest the file is searched at multiples
+ * of 1 MiB, and what is found nowhere is concluded from the BAT and from the partition table or file
+ * system on the disk. found is told all of it before anything is written. The file at path stays
+ * bit-identical. out_path NULL: nothing is written, and what only reading the disk would show to be
+ * lost is not reported. 0 also with losses.
+ *
+ * VHDX_E_NOT_VHDX if nothing of an image is found; VHDX_E_CORRUPT if what is found does not
+ * suffice, or allows two readings between which nothing decides: then the message lists them, and
+ * the option that decides. VHDX_E_INVALID for options outside their range.
+ */
+VHDX_PUBLIC int vhdx_recover(const char *path, const char *out_path,
+                             const struct vhdx_recover_options *opts,
+                             struct vhdx_recover_result *ret, struct vhdx_error *err);
 
 /* ---- Helpers -------------------------------------------------------------------------------- */
 

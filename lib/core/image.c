@@ -68,7 +68,8 @@ static int read_ident(struct image *img, struct vhdx_error *err)
 void image_set_copy(struct copy_state *c, int r, const struct vhdx_error *problem)
 {
     free(c->problem);
-    *c = (struct copy_state){ .valid = r == 0 };
+    *c = (struct copy_state){ .valid = r == 0, .is_damaged = r == -VHDX_E_CORRUPT ||
+                                                             r == -VHDX_E_CHECKSUM };
     if (r < 0)
         c->problem = strdup(problem->message);
 }

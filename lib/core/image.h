@@ -42,6 +42,7 @@
 struct copy_state {
     bool valid;
     bool in_use;
+    bool is_damaged;          /* its bytes are wrong: it may have been torn while it was written */
     uint64_t sequence_number; /* headers only */
     char *problem;            /* owned; why it is not valid */
 };

@@ -431,6 +431,9 @@ int writer_open(struct image *img, struct vhdx_error *err)
 
     int r = journal_init(&w->journal, &img->io, img->header.log_offset, img->header.log_length,
                          err);
+    /* A header that was torn while it was written; a replay writes both anyway. */
+    if (r == 0 && !img->overlay && (img->headers[0].is_damaged || img->headers[1].is_damaged))
+        r = writer_set_log_guid(img, NULL, err);
     if (r == 0 && img->overlay) {
         r = replay(img, err);
         /* What the crash left behind the last structure goes too. What is wrong with the BAT is for

@@ -202,7 +202,7 @@ static int note_item(struct metadata_table *t, uint32_t index, uint64_t at,
         return problem(sink, VHDX_P_METADATA_UNKNOWN_REQUIRED, err, VHDX_E_UNSUPPORTED, at,
                        "metadata table: item {%s} is required, but not known", text);
     }
-    if (sink) {
+    if (sink && !(m->flags & METADATA_IS_USER)) { /* a user's items are nobody else's business */
         guid_format(&m->id, text);
         problem(sink, VHDX_P_METADATA_UNKNOWN, NULL, VHDX_E_CORRUPT, at,
                 "metadata table: unknown item {%s} of %" PRIu32 " bytes", text, m->length);

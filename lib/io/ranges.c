@@ -81,6 +81,8 @@ bool ranges_next(const struct ranges *set, uint64_t start, uint64_t end, struct 
 {
     size_t i = find_range(set, start);
 
+    if (start >= end)
+        return false;
     if (i < set->count && set->items[i].end <= start)
         i++;
     if (i == set->count || set->items[i].start >= end)

@@ -274,9 +274,13 @@ static int check_beyond(struct pass *p, uint64_t bitmap_offset)
                         p->err);
     if (r < 0)
         return r == -VHDX_E_TRUNCATED ? 0 : r; /* found already */
+    memset(buf, 0, first / 8);
     buf[first / 8] &= (uint8_t)(0xff << first % 8);
-    for (uint64_t i = first / 8; i < BITMAP_BLOCK_SIZE; i++)
-        set += (uint64_t)__builtin_popcount(buf[i]);
+    for (uint64_t i = first / 64 * 8, word; i < BITMAP_BLOCK_SIZE; i += sizeof word) {
+        memcpy(&word, buf + i, sizeof word);
+        if (word != 0)
+            set += (uint64_t)__builtin_popcountll(word);
+    }
     if (set > 0)
         check_found(p->c, VHDX_P_BITMAP_BEYOND, bitmap_offset + first / 8, 0, 0,
                     "sector bitmap block %" PRIu64 ": %" PRIu64

@@ -200,17 +200,23 @@ static int check_leaks(struct check *c, struct vhdx_error *err)
     return r;
 }
 
+/* QEMU's first block begins at a multiple of this and of the block's size, and its files are created
+   so long. */
+#define QEMU_FIRST_BLOCK (8 * MIB)
+
 static void check_file_end(struct check *c)
 {
     uint64_t size = image_size(c->image), spare = 0;
 
-    /* A fixed image sets the space of its blocks aside, also where they are not present yet; QEMU
-       begins it at a multiple of the block's size. */
+    /* A fixed image sets the space of its blocks aside, also where they are not present yet. */
     if (c->image->metadata.leave_allocated)
-        spare = (c->result.total_blocks - c->result.allocated_blocks + 1)
+        spare = (c->result.total_blocks - c->result.allocated_blocks)
                 << c->image->geometry.block_shift;
+    if (c->image->metadata.leave_allocated || c->result.allocated_blocks == 0)
+        spare += max_u64(QEMU_FIRST_BLOCK, UINT64_C(1) << c->image->geometry.block_shift);
     c->result.image_end_offset = c->last_end;
-    if (size < c->last_end + spare + MIB)
+    if (size < c->last_end + spare + MIB ||
+        check_count(c, VHDX_P_LOG_CUT) + check_count(c, VHDX_P_REGION_CUT) > 0)
         return;
     c->result.leaked_bytes += size - c->last_end;
     check_found(c, VHDX_P_FILE_TRAILING, c->last_end, 0, 0,
@@ -220,13 +226,18 @@ static void check_file_end(struct check *c)
 
 /* ---- The course ----------------------------------------------------------------------------- */
 
-/* Structures before the blocks: where they end. */
+/* Where the structures end that begin in the file, the blocks aside. */
 static uint64_t regions_end(const struct image *img)
 {
-    uint64_t end = max_u64(HEADER_SECTION_SIZE, img->header.log_offset + img->header.log_length);
+    uint64_t end = HEADER_SECTION_SIZE;
 
-    for (uint32_t i = 0; i < img->regions->count; i++)
-        end = max_u64(end, img->regions->regions[i].offset + img->regions->regions[i].length);
+    if (img->header.log_offset < image_size(img))
+        end = max_u64(end, img->header.log_offset + img->header.log_length);
+    for (uint32_t i = 0; i < img->regions->count; i++) {
+        const struct region *g = &img->regions->regions[i];
+        if (g->offset < image_size(img))
+            end = max_u64(end, g->offset + g->length);
+    }
     return end;
 }
 

@@ -30,8 +30,8 @@ static int replay(const struct vhdx_io *io, struct image *img, uint32_t flags,
         return 0;
     if (img->overlay)
         return repair_apply_log(&r, img->overlay, err);
-    bool is_half_cleared = !img->headers[0].valid || !img->headers[1].valid;
-    if (img->log.state == VHDX_LOG_EMPTY || is_half_cleared) {
+    bool is_torn = img->headers[0].is_damaged || img->headers[1].is_damaged;
+    if (img->log.state == VHDX_LOG_EMPTY || is_torn) {
         r.header.log_guid = (struct guid){ { 0 } };
         return repair_put_headers(&r, r.header, err);
     }

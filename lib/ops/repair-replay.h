@@ -7,13 +7,12 @@
 
 #include <vhdx.h>
 
-/* Replays the log of the image in the file io, which is that of a lock's holder. Also when there is
-   nothing to replay, but a replay was interrupted while it cleared the log. */
-int repair_replay_io(const struct vhdx_io *io, uint32_t flags, struct vhdx_replay_result *ret,
-                     struct vhdx_error *err);
-
 /* vhdx_replay(). */
 int repair_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
                 struct vhdx_error *err);
+
+/* The same for the file io, which the caller has locked. */
+int repair_replay_io(const struct vhdx_io *io, uint32_t flags, struct vhdx_replay_result *ret,
+                     struct vhdx_error *err);
 
 #endif

@@ -37,16 +37,20 @@ static int mend_ident(struct repair *r, struct vhdx_error *err)
 
 /* ---- Headers -------------------------------------------------------------------------------- */
 
-/* Sets aside an empty log behind everything that the file holds. */
-static int make_log(struct repair *r, struct header *h, struct vhdx_error *err)
+/* Behind everything that the file holds. */
+static int find_end(const struct repair *r, uint64_t *ret, struct vhdx_error *err)
 {
     uint64_t size = 0;
 
     int c = io_size(r->io, &size, err);
-    if (c < 0)
-        return c;
-    uint64_t end = max_u64(align_up(size, MIB), r->check->last_end);
-    c = io_truncate(r->io, end + NEW_LOG_LENGTH, err);
+    *ret = max_u64(align_up(size, MIB), r->check->last_end);
+    return c;
+}
+
+/* Sets aside an empty log at end, where nothing else is. */
+static int make_log(struct repair *r, uint64_t end, struct header *h, struct vhdx_error *err)
+{
+    int c = io_truncate(r->io, end + NEW_LOG_LENGTH, err);
     if (c == 0)
         c = io_flush(r->io, err);
     h->log_guid = (struct guid){ { 0 } };
@@ -65,8 +69,11 @@ static bool lost_headers_apply(const struct repair *r)
 static int mend_lost_headers(struct repair *r, struct vhdx_error *err)
 {
     struct header h = { 0 };
+    uint64_t end;
 
-    int c = make_log(r, &h, err);
+    int c = find_end(r, &end, err);
+    if (c == 0)
+        c = make_log(r, end, &h, err);
     if (c == 0 && !guid_random(&h.data_write_guid))
         c = fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "no random numbers for a new GUID");
     r->header = h;
@@ -165,8 +172,11 @@ static bool log_place_applies(const struct repair *r)
 static int mend_log_place(struct repair *r, struct vhdx_error *err)
 {
     struct header h = r->header;
+    uint64_t end;
 
-    int c = make_log(r, &h, err);
+    int c = find_end(r, &end, err);
+    if (c == 0)
+        c = make_log(r, end, &h, err);
     if (c == 0)
         c = repair_put_headers(r, h, err);
     if (c == 0)
@@ -328,6 +338,44 @@ static int drop_log(struct repair *r, struct vhdx_error *err)
 
 /* ---- The end of the file -------------------------------------------------------------------- */
 
+/* Where the file ends, if no structure but the log and blocks reaches beyond that; else 0. */
+static uint64_t plain_end(const struct check *c)
+{
+    uint64_t end = align_up(image_size(c->image), MIB);
+
+    for (uint32_t i = 0; i < c->image->regions->count; i++) {
+        const struct region *g = &c->image->regions->regions[i];
+        if (g->offset + g->length > end)
+            return 0;
+    }
+    return end;
+}
+
+/*
+ * A clean log that lies behind the end of the file holds nothing, and may be anywhere; or the file
+ * may not grow to the end of a log because of a block that was lost before that. A lost block where
+ * the new log lies is found to lie on it next.
+ */
+static bool far_log_applies(const struct repair *r)
+{
+    if (!repair_may(r, VHDX_P_LOG_CUT) || !r->check->has_tables || plain_end(r->check) == 0)
+        return false;
+    return r->header.log_offset >= image_size(r->check->image) || r->level == VHDX_REPAIR_ALL;
+}
+
+static int mend_far_log(struct repair *r, struct vhdx_error *err)
+{
+    struct header h = r->header;
+
+    int c = make_log(r, plain_end(r->check), &h, err);
+    if (c == 0)
+        c = repair_put_headers(r, h, err);
+    if (c == 0)
+        repair_done(r, VHDX_P_LOG_CUT, h.log_offset, 0, 0,
+                    "log: a new, empty one made at %#" PRIx64, h.log_offset);
+    return c;
+}
+
 /* Invariant 3: is nothing wrong but leaks, and what no repair of this file can mend? */
 static bool only_leaks_left(const struct repair *r)
 {
@@ -346,15 +394,15 @@ static const enum vhdx_problem short_files[] = {
     VHDX_P_LOG_CUT, VHDX_P_REGION_CUT, VHDX_P_BAT_CUT, VHDX_P_FILE_SIZE_UNALIGNED,
 };
 
-/* Where the file should end: it must hold all that begins in it, and less than 1 MiB behind it is
-   no space for anything. */
+/* Where the file should end: it must hold all that begins in it. A rest behind that is cut off, but
+   for the space that a fixed image sets aside, if nothing else is wrong; else it stays. */
 static uint64_t wanted_size(const struct repair *r)
 {
-    uint64_t size = image_size(r->check->image);
-    uint64_t end = max_u64(r->check->last_end, r->header.log_offset + r->header.log_length);
-    bool is_fixed = r->check->image->metadata.leave_allocated;
+    uint64_t size = image_size(r->check->image), end = r->check->last_end;
 
-    if (size > end && size - end < MIB && !is_fixed && only_leaks_left(r))
+    if (size > end && (!only_leaks_left(r) || repair_may(r, VHDX_P_FILE_TRAILING)))
+        return size;
+    if (size > end && size - end < MIB && !r->check->image->metadata.leave_allocated)
         return end;
     return align_up(max_u64(size, end), MIB);
 }
@@ -369,8 +417,8 @@ static bool short_file_applies(const struct repair *r)
 
     for (size_t i = 0; i < ARRAY_LEN(short_files); i++)
         found = found || repair_may(r, short_files[i]);
-    return found && r->check->has_tables && (r->check->first_lost >= wanted_size(r) ||
-                                             !RULE_HOLDS(RULE_REPAIR_NOT_PAST_LOST));
+    return found && r->check->has_tables && wanted_size(r) != image_size(r->check->image) &&
+           (r->check->first_lost >= wanted_size(r) || !RULE_HOLDS(RULE_REPAIR_NOT_PAST_LOST));
 }
 
 static int mend_short_file(struct repair *r, struct vhdx_error *err)
@@ -448,6 +496,7 @@ const struct repair_step repair_steps[] = {
     { truncated_log_applies, mend_truncated_log },
     { useless_log_applies, drop_log },
     { short_file_applies, mend_short_file },
+    { far_log_applies, mend_far_log },
     { repair_tables_apply, repair_tables },
     { repair_metadata_apply, repair_metadata },
     { repair_bat_apply, repair_bat },

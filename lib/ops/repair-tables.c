@@ -39,12 +39,13 @@ static const enum vhdx_problem table_problems[] = {
     VHDX_P_REGION_RESERVED,
 };
 
-/* A table is written from the other one only if that leads to an image. */
+/* A table that is right by itself is overwritten by the other one only if that leads to an image. */
 bool repair_tables_apply(const struct repair *r)
 {
     return r->check->image && r->check->image->regions &&
-           any_applies(r, table_problems, ARRAY_LEN(table_problems)) &&
-           (r->check->image->region_tables[0].valid || r->check->image->region_tables[1].valid);
+           (r->check->has_tables || check_count(r->check, VHDX_P_REGION_TABLES_DIFFER) == 0) &&
+           (r->check->image->region_tables[0].valid || r->check->image->region_tables[1].valid) &&
+           any_applies(r, table_problems, ARRAY_LEN(table_problems));
 }
 
 /* The table in use, as it should be. buf holds REGION_TABLE_SIZE bytes. */

@@ -30,15 +30,18 @@
 #include "util/cleanup.h"
 
 struct salvage {
+    const struct salvage_job *job;
     const char *path;
     const struct vhdx_salvage_options *opts;
     struct vhdx_io file, tolerant, scratch;
     uint64_t file_end;    /* what lies behind it in the file was cut off */
     struct ranges lost;   /* of the disk */
     struct ranges hidden; /* of these, what the image shows must not be believed */
+    bool is_log_lost;     /* a log was given up that may have held changes */
     bool is_out_of_memory;
     struct vhdx *v;
     struct outfile *out;
+    struct vhdx *image; /* what out becomes, if that is an image */
 };
 
 static void add_range(struct salvage *s, struct ranges *set, uint64_t offset, uint64_t len)
@@ -74,7 +77,20 @@ static int open_layers(struct salvage *s, struct vhdx_error *err)
 
 static void on_action(const struct vhdx_action *action, void *opaque)
 {
-    add_lost(opaque, action->lost_offset, action->lost_length);
+    struct salvage *s = opaque;
+
+    add_lost(s, action->lost_offset, action->lost_length);
+    switch (action->problem) {
+    case VHDX_P_LOG_BROKEN:
+    case VHDX_P_LOG_FORBIDDEN:
+    case VHDX_P_LOG_LOST:
+    case VHDX_P_HEADERS_LOST:
+    case VHDX_P_HEADER_LOG_PLACE:
+        s->is_log_lost = true;
+        break;
+    default:
+        break;
+    }
 }
 
 /* Where the file ends, its log replayed: a log may let it grow. */
@@ -91,6 +107,19 @@ static int find_end(struct salvage *s, struct vhdx_error *err)
     return r;
 }
 
+static int prepare(struct salvage *s, struct vhdx_error *err)
+{
+    const struct ranges *lost = NULL;
+
+    int r = s->job->prepare(&s->file, &s->scratch, &s->file_end, &lost, s->job->opaque, err);
+    for (size_t i = 0; r == 0 && lost && i < lost->count; i++) {
+        uint64_t start = lost->items[i].start, len = lost->items[i].end - start;
+        add_lost(s, start, len);
+        add_range(s, &s->hidden, start, len);
+    }
+    return r;
+}
+
 static int mend(struct salvage *s, struct vhdx_repair_result *ret, struct vhdx_error *err)
 {
     const struct vhdx_check_options quiet = { .struct_size = sizeof quiet,
@@ -100,7 +129,7 @@ static int mend(struct salvage *s, struct vhdx_repair_result *ret, struct vhdx_e
     struct repair repair = { .io = &s->scratch, .holes = &s->file, .opts = &opts,
                              .level = VHDX_REPAIR_ALL };
 
-    int r = find_end(s, err);
+    int r = s->job->prepare ? prepare(s, err) : find_end(s, err);
     return r < 0 ? r : repair_run(&repair, ret, err);
 }
 
@@ -116,7 +145,8 @@ static int open_mended(struct salvage *s, struct vhdx_error *err)
     if (r < 0)
         return r;
     img->path = strdup(s->path); /* its folder is where the parent may be */
-    return handle_open(img, VHDX_OPEN_PARTIAL_CHAIN, opts ? opts : &defaults, &s->v, err);
+    return handle_open(img, VHDX_OPEN_PARTIAL_CHAIN | s->job->open_flags, opts ? opts : &defaults,
+                       &s->v, err);
 }
 
 /* ---- What the image does not tell any more -------------------------------------------------- */
@@ -278,25 +308,44 @@ static int write_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *
 
     if (s->is_out_of_memory)
         return fail_nomem(err);
+    if (s->image)
+        return buf ? salvage_image_write(s->image, buf, len, offset, err) : 0;
     return convert_write_raw(buf, len, offset, s->out, err);
+}
+
+/* The disk into the output, which is open. */
+static int copy_disk(struct salvage *s, struct vhdx_error *err)
+{
+    const struct chain *c = &s->v->chain;
+    int r = 0;
+
+    if (s->job->format == VHDX_FORMAT_VHDX)
+        r = salvage_image_begin(s->out, &c->images[0]->metadata, &s->image, err);
+    if (r == 0)
+        r = stream_disk_by(c, &s->opts->progress, read_piece, write_piece, s, err);
+    if (r == 0 && s->is_out_of_memory)
+        r = fail_nomem(err);
+    if (s->image) {
+        int e = salvage_image_end(s->image, r == 0, r == 0 ? err : NULL);
+        r = r == 0 ? e : r;
+    }
+    return r;
 }
 
 static int copy(struct salvage *s, const char *out_path, struct vhdx_error *err)
 {
     const struct chain *c = &s->v->chain;
-    struct file_id ids[LIMIT_CHAIN_LENGTH + 1];
-    size_t count = chain_file_ids(c, ids);
+    bool is_raw = s->job->format != VHDX_FORMAT_VHDX;
+    struct file_id ids[LIMIT_CHAIN_LENGTH + 1]; /* the image first: messages name it so */
+    bool has_id = file_get_id(&s->file, &ids[0]);
+    size_t count = chain_file_ids(c, ids + has_id) + has_id;
 
-    if (file_get_id(&s->file, &ids[count]))
-        count++;
-    int r = outfile_open(out_path, c->images[0]->geometry.virtual_size,
+    int r = outfile_open(out_path, is_raw ? c->images[0]->geometry.virtual_size : 0,
                          s->opts->flags & VHDX_CONVERT_REPLACE, "the input", ids, count, &s->out,
                          err);
     if (r < 0)
         return r;
-    r = stream_disk_by(c, &s->opts->progress, read_piece, write_piece, s, err);
-    if (r == 0 && s->is_out_of_memory)
-        r = fail_nomem(err);
+    r = copy_disk(s, err);
     if (r < 0) {
         outfile_discard(s->out);
         return r;
@@ -336,24 +385,25 @@ static int run(struct salvage *s, const char *out_path, struct vhdx_salvage_resu
     r = open_mended(s, err);
     if (r == 0)
         r = find_untold(s, err);
-    if (r == 0)
+    if (r == 0 && out_path)
         r = copy(s, out_path, err);
     if (r < 0)
         return r;
     *ret = (struct vhdx_salvage_result){
         .virtual_size = s->v->chain.images[0]->geometry.virtual_size,
         .findings = repaired.before.errors + repaired.before.fatals,
+        .is_log_lost = s->is_log_lost,
     };
     tell(s, ret);
     return 0;
 }
 
-int salvage_path(const char *path, const char *out_path, const struct vhdx_salvage_options *opts,
-                 struct vhdx_salvage_result *ret, struct vhdx_error *err)
+int salvage_run(const struct salvage_job *job, struct vhdx_salvage_result *ret,
+                struct vhdx_error *err)
 {
-    struct salvage s = { .path = path, .opts = opts };
+    struct salvage s = { .job = job, .path = job->path, .opts = job->opts };
 
-    int r = run(&s, out_path, ret, err);
+    int r = run(&s, job->out_path, ret, err);
     handle_close(s.v);
     io_close(&s.scratch);
     io_close(&s.tolerant);
@@ -361,4 +411,13 @@ int salvage_path(const char *path, const char *out_path, const struct vhdx_salva
     ranges_free(&s.lost);
     ranges_free(&s.hidden);
     return r;
+}
+
+int salvage_path(const char *path, const char *out_path, const struct vhdx_salvage_options *opts,
+                 struct vhdx_salvage_result *ret, struct vhdx_error *err)
+{
+    const struct salvage_job job = { .path = path, .out_path = out_path, .opts = opts,
+                                     .format = VHDX_FORMAT_RAW };
+
+    return salvage_run(&job, ret, err);
 }

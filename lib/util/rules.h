@@ -2,9 +2,9 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * The ordering rules of log/journal.c, ops/repair.h and io/undo.c, by name, so that a test build can
- * break one of them and show that the crash test notices. In every other build RULE_HOLDS() is the
- * constant true.
+ * The ordering rules of log/journal.c, ops/repair.h and io/undo.c, by name, so that a test build
+ * can break one of them and show that the crash test notices. In every other build RULE_HOLDS() is
+ * the constant true.
  */
 #ifndef UTIL_RULES_H
 #define UTIL_RULES_H

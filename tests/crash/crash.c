@@ -48,7 +48,13 @@ struct arguments {
     bool is_unwatched; /* without the layer that watches the order of writes */
 };
 
-static uint64_t run_workload(const struct arguments *a, uint64_t seed, uint64_t limit)
+/* What checks have seen, of all workloads. */
+struct totals {
+    uint64_t checked, torn, trailing;
+};
+
+static uint64_t run_workload(const struct arguments *a, uint64_t seed, uint64_t limit,
+                             struct totals *totals)
 {
     struct scene *s = calloc(1, sizeof *s);
     struct explorer *x = calloc(1, sizeof *x);
@@ -74,6 +80,9 @@ static uint64_t run_workload(const struct arguments *a, uint64_t seed, uint64_t 
         explore(x, x->round + 1 < ROUNDS);
     }
     states = x->states;
+    totals->checked += s->checked;
+    totals->torn += s->torn;
+    totals->trailing += s->trailing;
     order_end(&s->order);
     scene_end(s);
     free(s);
@@ -84,12 +93,16 @@ static uint64_t run_workload(const struct arguments *a, uint64_t seed, uint64_t 
 static int run_job(const struct arguments *a, uint32_t job)
 {
     uint64_t wanted = a->states / a->jobs, done = 0;
+    struct totals t = { 0 };
 
     if (a->one_workload)
-        done = run_workload(a, a->seed, UINT64_MAX), wanted = 0;
+        done = run_workload(a, a->seed, UINT64_MAX, &t), wanted = 0;
     for (uint64_t seed = a->seed + job; done < wanted; seed += a->jobs)
-        done += run_workload(a, seed, wanted - done);
-    fprintf(stderr, "job %u: %llu states\n", job, (unsigned long long)done);
+        done += run_workload(a, seed, wanted - done, &t);
+    fprintf(stderr, "job %u: %llu states; %llu checked, after the replay %llu with a torn header, "
+            "%llu with a loose end\n", job, (unsigned long long)done,
+            (unsigned long long)t.checked, (unsigned long long)t.torn,
+            (unsigned long long)t.trailing);
     return 0;
 }
 

@@ -51,6 +51,10 @@ struct scene {
     struct vhdx_open_options options;
     uint8_t *buf;               /* owned; two blocks */
     const char *doing;          /* for messages */
+    uint64_t verified;          /* states so far */
+    uint64_t checked;           /* of these, looked at by vhdx_check_io() */
+    uint64_t torn;              /* of these, replayed, with a torn header */
+    uint64_t trailing;          /* of these, replayed, with space at the end that nothing owns */
 };
 
 /* Ends the program with a message when something that must work does not. */

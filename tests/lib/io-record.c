@@ -185,6 +185,25 @@ void memfile_truncate(struct memfile *m, uint64_t size)
     m->size = size;
 }
 
+static bool is_zero_page(const uint8_t *p)
+{
+    return p[0] == 0 && memcmp(p, p + 1, PAGE - 1) == 0;
+}
+
+bool memfile_equal(const struct memfile *a, const struct memfile *b)
+{
+    size_t pages = (size_t)((a->size + PAGE - 1) / PAGE);
+
+    if (a->size != b->size)
+        return false;
+    for (size_t i = 0; i < pages; i++) {
+        const uint8_t *p = a->slots[i].bytes, *q = b->slots[i].bytes;
+        if (p != q && !(p && q ? memcmp(p, q, PAGE) == 0 : is_zero_page(p ? p : q)))
+            return false;
+    }
+    return true;
+}
+
 void memfile_mark(struct memfile *m)
 {
     if (m->mark_count == sizeof m->marks / sizeof *m->marks)
@@ -216,14 +235,16 @@ void record_clear(struct record *r)
     *r = (struct record){ 0 };
 }
 
-static void add(struct record *r, enum op_kind kind, uint64_t offset, uint64_t len,
+static void add(const struct recorder *recorder, enum op_kind kind, uint64_t offset, uint64_t len,
                 const void *data)
 {
+    struct record *r = recorder->record;
+
     if (!r)
         return;
     r->ops = grown(r->ops, &r->capacity, r->count, sizeof *r->ops);
     struct op *op = &r->ops[r->count++];
-    *op = (struct op){ .kind = kind, .offset = offset, .len = len };
+    *op = (struct op){ .kind = kind, .offset = offset, .len = len, .file = recorder->file };
     if (data) {
         op->data = must(malloc((size_t)len));
         memcpy(op->data, data, (size_t)len);
@@ -281,7 +302,7 @@ static int record_pwrite(void *opaque, const void *buf, size_t len, uint64_t off
 
     if (e < 0)
         return e;
-    add(r->record, OP_WRITE, offset, len, buf);
+    add(r, OP_WRITE, offset, len, buf);
     memfile_write(r->file, buf, len, offset);
     return 0;
 }
@@ -292,7 +313,7 @@ static int record_flush(void *opaque)
     int e = before(r, OP_FLUSH, 0, 0);
 
     if (e == 0)
-        add(r->record, OP_FLUSH, 0, 0, NULL);
+        add(r, OP_FLUSH, 0, 0, NULL);
     return e;
 }
 
@@ -313,7 +334,7 @@ static int record_truncate(void *opaque, uint64_t size)
 
     if (e < 0)
         return e;
-    add(r->record, OP_TRUNCATE, size, 0, NULL);
+    add(r, OP_TRUNCATE, size, 0, NULL);
     memfile_truncate(r->file, size);
     return 0;
 }
@@ -325,7 +346,7 @@ static int record_zero(void *opaque, uint64_t offset, uint64_t len)
 
     if (e < 0 || r->no_zero)
         return e < 0 ? e : -EOPNOTSUPP;
-    add(r->record, OP_ZERO, offset, len, NULL);
+    add(r, OP_ZERO, offset, len, NULL);
     memfile_write(r->file, NULL, (size_t)len, offset);
     return 0;
 }
@@ -339,7 +360,7 @@ static int record_discard(void *opaque, uint64_t offset, uint64_t len)
         return e < 0 ? e : -EOPNOTSUPP;
     if (offset > r->file->size || len > r->file->size - offset)
         return -EINVAL;
-    add(r->record, OP_DISCARD, offset, len, NULL);
+    add(r, OP_DISCARD, offset, len, NULL);
     memfile_write(r->file, NULL, (size_t)len, offset);
     return 0;
 }

@@ -30,6 +30,8 @@ void memfile_read(const struct memfile *m, void *buf, size_t len, uint64_t offse
 void memfile_write(struct memfile *m, const void *buf, size_t len, uint64_t offset);
 void memfile_truncate(struct memfile *m, uint64_t size);
 
+bool memfile_equal(const struct memfile *a, const struct memfile *b);
+
 /* Marks nest. Going back restores what the file was at the newest mark and forgets that mark. Costs
    what was changed in between, not what the file holds. */
 void memfile_mark(struct memfile *m);
@@ -44,6 +46,7 @@ struct op {
     uint64_t offset; /* the new size for OP_TRUNCATE */
     uint64_t len;
     uint8_t *data;   /* OP_WRITE; owned */
+    struct memfile *file; /* whose it was; one record may tell of several files */
 };
 
 struct record {
