@@ -46,5 +46,6 @@ extern const struct verb verb_create;
 extern const struct verb verb_hash;
 extern const struct verb verb_info;
 extern const struct verb verb_map;
+extern const struct verb verb_serve;
 
 #endif /* VHDX_CLI_VERB_H */

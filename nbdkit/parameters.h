@@ -2,8 +2,8 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * What `nbdkit vhdx KEY=VALUE...` says: the image, and where its parents may be found. Paths are made
- * absolute, because the server leaves the folder that it was started in.
+ * What `nbdkit vhdx KEY=VALUE...` says: the image, and where its parents may be found. Paths are
+ * made absolute, because the server leaves the folder that it was started in.
  */
 #ifndef VHDX_NBDKIT_PARAMETERS_H
 #define VHDX_NBDKIT_PARAMETERS_H

@@ -5,7 +5,8 @@
  * The image that all connections share, and when it is opened, for what, and finished.
  *
  * nbdkit tells only when a client connects whether the server is read-only (-r), but what is wrong
- * with an image is to be said before the server goes into the background. Hence served_check(), then:
+ * with an image is to be said before the server goes into the background. Hence served_check(),
+ * then:
  *
  *                served_begin             first writable client
  *     (closed) ----------------> read-only --------------------> writable
@@ -22,8 +23,8 @@
  *     server itself could not open the image for writing.
  *  3. The read-only handle keeps writers out until the first client comes.
  *  4. When the last client leaves, the image is finished: at rest it has no log to replay.
- *  5. A handle that could not be finished (a flush failed) is closed, and the next client gets a new
- *     one: what was not stable then is lost, and the client was told so.
+ *  5. A handle that could not be finished (a flush failed) is closed, and the next client gets a
+ *     new one: what was not stable then is lost, and the client was told so.
  */
 #ifndef VHDX_NBDKIT_SERVED_H
 #define VHDX_NBDKIT_SERVED_H
