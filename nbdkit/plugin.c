@@ -23,7 +23,7 @@
 #define PREFERRED_BLOCK 4096
 #define MAXIMUM_BLOCK (32 * 1024 * 1024)
 #define EXTENTS_MAX 65536      /* in one answer; a client asks on from its end */
-#define ZEROS_LEN (256 * 1024)
+#define PIECE_LEN (256 * 1024) /* of zeroing by writing, and of caching by reading */
 
 /* A plugin has no other place for what its calls share. */
 static struct served served = SERVED_INIT;
@@ -183,11 +183,10 @@ static int can_fua(void *handle)
     return NBDKIT_FUA_NATIVE;
 }
 
-/* nbdkit reads and forgets, which brings the data of all files of the chain into the page cache. */
 static int can_cache(void *handle)
 {
     (void)handle;
-    return NBDKIT_CACHE_EMULATE;
+    return NBDKIT_CACHE_NATIVE; /* the readahead filter does nothing with emulation */
 }
 
 /* ---- Data ----------------------------------------------------------------------------------- */
@@ -215,6 +214,30 @@ static int on_pwrite(void *handle, const void *buf, uint32_t count, uint64_t off
     return answer(vhdx_pwrite(client->v, buf, count, offset, change_flags(flags), &err), &err);
 }
 
+/* Reading brings the data, of whichever file of the chain, into the page cache. */
+static int on_cache(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+    const struct client *client = handle;
+    struct vhdx_error err;
+    int r = 0;
+
+    (void)flags;
+    uint8_t *buf = malloc(PIECE_LEN);
+    if (!buf) {
+        nbdkit_error("out of memory");
+        nbdkit_set_error(ENOMEM);
+        return -1;
+    }
+    while (count > 0 && r == 0) {
+        uint32_t len = count < PIECE_LEN ? count : PIECE_LEN;
+        r = vhdx_pread(client->v, buf, len, offset, &err);
+        offset += len;
+        count -= len;
+    }
+    free(buf);
+    return answer(r, &err);
+}
+
 static int on_flush(void *handle, uint32_t flags)
 {
     const struct client *client = handle;
@@ -236,11 +259,11 @@ static int on_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags
 static int write_zeros(struct vhdx *v, uint32_t count, uint64_t offset, uint32_t flags,
                        struct vhdx_error *err)
 {
-    static uint8_t zeros[ZEROS_LEN]; /* never written: const would take up space in the plugin */
+    static uint8_t zeros[PIECE_LEN]; /* never written; const would take up space in the plugin */
     int r = 0;
 
     while (count > 0 && r == 0) {
-        uint32_t len = count < ZEROS_LEN ? count : ZEROS_LEN;
+        uint32_t len = count < PIECE_LEN ? count : PIECE_LEN;
         r = vhdx_pwrite(v, zeros, len, offset, 0, err);
         offset += len;
         count -= len;
@@ -354,6 +377,7 @@ static struct nbdkit_plugin plugin = {
     .pwrite = on_pwrite,
     .flush = on_flush,
     .trim = on_trim,
+    .cache = on_cache,
     .zero = on_zero,
     .extents = on_extents,
 };
