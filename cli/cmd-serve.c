@@ -39,16 +39,12 @@ struct serve_run {
     bool read_only;
 };
 
-/* Decimal digits only. */
-static bool parse_number(const char *name, const char *arg, uint32_t min, uint32_t max,
-                         uint32_t *ret)
+static bool take_number(const char *name, const char *arg, uint32_t min, uint32_t max,
+                        uint32_t *ret)
 {
-    uint32_t number = 0;
-    const char *at = arg;
+    uint32_t number;
 
-    for (; *at >= '0' && *at <= '9' && number <= max; at++)
-        number = number * 10 + (uint32_t)(*at - '0');
-    if (at == arg || *at != '\0' || number < min || number > max) {
+    if (!number_parse(arg, max, &number) || number < min) {
         report("%s: '%s' is not a number from %u to %u", name, arg, min, max);
         return false;
     }
@@ -99,12 +95,12 @@ static bool take_option(int option, const char *arg, void *own)
         run->server.address = arg;
         return true;
     case OPTION_SHARED:
-        return parse_number("-e", arg, 0, CLIENTS_MAX, &run->clients);
+        return take_number("-e", arg, 0, CLIENTS_MAX, &run->clients);
     case OPTION_SOCKET:
         run->server.socket_path = arg;
         return true;
     case OPTION_PORT:
-        return parse_number("-p", arg, 1, PORT_MAX, &run->server.port);
+        return take_number("-p", arg, 1, PORT_MAX, &run->server.port);
     case OPTION_READ_ONLY:
         run->read_only = true;
         return true;

@@ -9,6 +9,7 @@
  */
 #include "server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -20,7 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,6 +81,19 @@ void word_list_free(struct word_list *words)
     for (size_t i = 0; i < words->count; i++)
         free(words->items[i]);
     free(words->items);
+}
+
+bool number_parse(const char *text, uint32_t max, uint32_t *ret)
+{
+    uint64_t number = 0;
+    const char *at = text;
+
+    for (; *at >= '0' && *at <= '9' && number <= max; at++)
+        number = number * 10 + (uint64_t)(*at - '0');
+    if (at == text || *at != '\0' || number > max)
+        return false;
+    *ret = (uint32_t)number;
+    return true;
 }
 
 /* A path as it may stand in the query of a URI. */
@@ -336,11 +352,49 @@ static bool catch_signals(struct run *run)
     return run->signal_fd >= 0;
 }
 
+/*
+ * Ends the connection behind one of nbdkit's files, if it is one: nbdkit then reads the end of it, as
+ * if the client had left, after what it had received.
+ */
+static void hang_up(int nbdkit, int number)
+{
+    int fd = (int)syscall(SYS_pidfd_getfd, nbdkit, number, 0);
+    struct sockaddr_storage peer;
+    socklen_t peer_len = sizeof(peer);
+
+    if (fd < 0)
+        return;
+    if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0)
+        shutdown(fd, SHUT_RD);
+    close(fd);
+}
+
+/* nbdkit, told to end, waits until its clients have left, also those that say nothing. */
+static void hang_up_all(pid_t nbdkit)
+{
+    SCOPED_FREE char *folder = text_of("/proc/%ld/fd", (long)nbdkit);
+    int process = (int)syscall(SYS_pidfd_open, nbdkit, 0);
+    DIR *files = opendir(folder);
+    struct dirent *entry;
+    uint32_t number;
+
+    while (process >= 0 && files && (entry = readdir(files)))
+        if (number_parse(entry->d_name, INT32_MAX, &number))
+            hang_up(process, (int)number);
+    if (files)
+        closedir(files);
+    if (process >= 0)
+        close(process);
+}
+
+/* Asked once, nbdkit finishes the image; asked again, it ends at once, and what was flushed stays. */
 static void stop_nbdkit(struct run *run)
 {
+    if (!run->nbdkit)
+        return;
+    kill(run->nbdkit, run->is_stopping ? SIGKILL : SIGTERM);
     run->is_stopping = true;
-    if (run->nbdkit)
-        kill(run->nbdkit, SIGTERM);
+    hang_up_all(run->nbdkit);
 }
 
 static void collect_children(struct run *run)
@@ -473,7 +527,7 @@ static int serve(struct run *run)
     }
     while (run->command)
         wait_for_event(run);
-    if (run->server->command)
+    if (run->server->command && !run->is_stopping)
         stop_nbdkit(run);
     while (run->nbdkit)
         wait_for_event(run);

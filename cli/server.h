@@ -24,6 +24,9 @@ __attribute__((format(printf, 2, 3))) void word_add(struct word_list *words, con
 
 void word_list_free(struct word_list *words);
 
+/* Decimal digits only, at most max. */
+bool number_parse(const char *text, uint32_t max, uint32_t *ret);
+
 struct server {
     const char *socket_path; /* -k, or NULL: a private one is made unless there is a port */
     const char *address;     /* where to listen on the port; NULL: this machine only */
