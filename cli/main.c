@@ -31,7 +31,7 @@ static void print_help(FILE *stream)
 {
     fputs("Usage: vhdx VERB [OPTION]... FILE...\n"
           "\n"
-          "Reads and creates Microsoft VHDX disk images (.vhdx, .avhdx).\n"
+          "Reads, creates and serves Microsoft VHDX disk images (.vhdx, .avhdx).\n"
           "\n"
           "Verbs:\n", stream);
     for (size_t i = 0; i < VERBS_COUNT; i++)

@@ -353,8 +353,8 @@ static bool catch_signals(struct run *run)
 }
 
 /*
- * Ends the connection behind one of nbdkit's files, if it is one: nbdkit then reads the end of it, as
- * if the client had left, after what it had received.
+ * Ends the connection behind one of nbdkit's files, if it is one: nbdkit then reads the end of it,
+ * as if the client had left, after what it had received.
  */
 static void hang_up(int nbdkit, int number)
 {
@@ -387,7 +387,7 @@ static void hang_up_all(pid_t nbdkit)
         close(process);
 }
 
-/* Asked once, nbdkit finishes the image; asked again, it ends at once, and what was flushed stays. */
+/* Asked once, nbdkit finishes the image; asked again, it ends at once: what was flushed stays. */
 static void stop_nbdkit(struct run *run)
 {
     if (!run->nbdkit)

@@ -3,8 +3,8 @@
 
 /*
  * nbdkit-vhdx-plugin: serves a VHDX image over NBD. Every call of nbdkit's is one call of the
- * library, which is as parallel as nbdkit is; what is left here is the translation of flags, extents
- * and errors. The life of the image is in served.c.
+ * library, which is as parallel as nbdkit is; what is left here is the translation of flags,
+ * extents and errors. The life of the image is in served.c.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 # Copyright (c) the vhdx authors
 """Fixtures of the tests of the NBD server.
 
-VHDX is the tool's command line, VHDX_NBDKIT_PLUGIN the plugin's file, VHDX_IMAGES the folder of real
-images. Where one of these, nbdkit or a client is missing, tests are skipped, or fail if CI is true.
+VHDX is the tool's command line, VHDX_NBDKIT_PLUGIN the plugin's file, VHDX_IMAGES the folder of
+real images. Where one of these, nbdkit or a client is missing, tests are skipped, or fail if CI is true.
 Tests marked slow run only with --slow-seconds N, and for about that long.
 """
 

@@ -361,7 +361,7 @@ def test_neighbouring_blocks_are_one_extent(image, serve):
 
 
 def test_more_extents_than_one_answer_holds(tmp_path, serve):
-    """A child with every second sector of its own: the client asks on from where the answer ends."""
+    """A child with every second sector of its own: the client asks on where the answer ends."""
     sectors = 80 * MIB // 512
     image = Image('child.vhdx', size=80 * MIB, block_size=MIB,
                   parent=Image('base.vhdx', size=80 * MIB, block_size=MIB))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) the vhdx authors
-"""Images of all kinds through the server: the corpus, good and bad, real ones, chains, dirty logs."""
+"""Images of all kinds through the server: the corpus, good and bad, real ones, chains, logs."""
 
 import csv
 import errno

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) the vhdx authors
-"""The server is killed in the midst of writes, again and again. Afterwards each sector has the value
-of the last flush or of a write after it, and the image is one that the strict reader accepts."""
+"""The server is killed in the midst of writes, again and again. Afterwards each sector has the
+value of the last flush or of a write after it, and the strict reader accepts the image."""
 
 import os
 import random
@@ -127,15 +127,16 @@ def test_kills(image, child, serve, vhdx, kind):
 
 @pytest.mark.slow
 def test_fio_and_kills(image, child, serve, vhdx, request):
-    """As long as --slow-seconds says: rounds of our own writes, and of fio's, which the server's end
-    interrupts; then fio writes and verifies undisturbed."""
+    """As long as --slow-seconds says: rounds of our own writes, and of fio's, which the server's
+    end interrupts; then fio writes and verifies undisturbed."""
     program('fio')
     deadline = time.monotonic() + request.config.getoption('--slow-seconds')
     seed = int.from_bytes(os.urandom(4), 'little')
     print('seed', seed)
     pick = random.Random(seed)
     disk = image('disk.vhdx', '16M', '-o', 'block_size=1M')
-    paths = {path: Writer('%d %s' % (seed, path.name)) for path in (disk, image('other.vhdx', '16M'))}
+    paths = {path: Writer('%d %s' % (seed, path.name))
+             for path in (disk, image('other.vhdx', '16M'))}
     base = image('base.vhdx', '16M')
     paths[child(base)] = Writer(seed)
     rounds = 0

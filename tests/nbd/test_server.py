@@ -187,17 +187,17 @@ def test_full_disk(filled, serve, file_system, tmp_path, vhdx):
 # ---- A disk that fails ---------------------------------------------------------------------------
 
 def test_failed_flush(image, serve, vhdx):
-    """EIO for the flush and for all changes after it; reading goes on. For the next client the image
-    is opened anew, with what was flushed before."""
+    """EIO for the flush and for all changes after it; reading goes on. For the next client the
+    image is opened anew, with what was flushed before."""
     path = image()
     program('strace')
     # strace counts by thread; with -t 1 there is one for each connection.
     server = serve(path, options=['-t', '1'], wrapper=[
         'strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=fdatasync',
-        '-e', 'inject=fdatasync:error=EIO:when=8'])
+        '-e', 'inject=fdatasync:error=EIO:when=16'])
     handle = server.connect()
     failed = None
-    for number in range(1, 20):
+    for number in range(1, 31):
         handle.pwrite(b'%c' % number * 4096, number * 2 * MIB)
         try:
             handle.flush()
