@@ -3,8 +3,8 @@
 """Fixtures of the tests of the NBD server.
 
 VHDX is the tool's command line, VHDX_NBDKIT_PLUGIN the plugin's file, VHDX_IMAGES the folder of
-real images. Where one of these, nbdkit or a client is missing, tests are skipped, or fail if CI is true.
-Tests marked slow run only with --slow-seconds N, and for about that long.
+real images. Where one of these, nbdkit or a client is missing, tests are skipped, or fail if CI is
+true. Tests marked slow run only with --slow-seconds N, and for about that long.
 """
 
 import os
