@@ -4,7 +4,8 @@
 
 VHDX is the tool's command line, VHDX_NBDKIT_PLUGIN the plugin's file, VHDX_IMAGES the folder of
 real images. Where one of these, nbdkit or a client is missing, tests are skipped, or fail if CI is
-true. Tests marked slow run only with --slow-seconds N, and for about that long.
+true. VHDX_NBDKIT_PRELOAD is loaded into nbdkit before the plugin of a sanitizer build. Tests
+marked slow run only with --slow-seconds N, and for about that long.
 """
 
 import os

@@ -44,10 +44,17 @@ def program(name):
     return shutil.which(name) or missing(name + ' is not installed')
 
 
+def server_program():
+    """nbdkit, which has to load the sanitizer's library before the plugin of a sanitizer build."""
+    preload = os.environ.get('VHDX_NBDKIT_PRELOAD')
+    return [*(['env', 'LD_PRELOAD=' + preload] if preload else []), program('nbdkit')]
+
+
 def run(*command, **more):
-    """Runs a client; returns what became of it."""
-    program(os.fspath(command[0]))
-    return subprocess.run(list(map(os.fspath, command)), stdin=subprocess.DEVNULL,
+    """Runs a client, or nbdkit; returns what became of it."""
+    words = list(map(os.fspath, command))
+    first = server_program() if words[0] == 'nbdkit' else [program(words[0])]
+    return subprocess.run(first + words[1:], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=CLIENT_SECONDS, check=False, **more)
 
@@ -69,7 +76,7 @@ def wait_for(condition, what, seconds=START_SECONDS):
 
 def nbdkit_command(plugin, *arguments, options=()):
     """The command line of a server in the foreground."""
-    return [program('nbdkit'), '-f', *map(os.fspath, options), os.fspath(plugin),
+    return [*server_program(), '-f', *map(os.fspath, options), os.fspath(plugin),
             *map(os.fspath, arguments)]
 
 

@@ -151,8 +151,8 @@ def test_fio_and_kills(image, child, serve, vhdx, request):
 
 def fio_round(image, serve, vhdx, pick):
     """fio on an image of its own."""
-    path = image('fio.vhdx', '256M', '-y')
-    command = ['fio', '--name=kill', '--ioengine=nbd', '--rw=randrw', '--bs=4k', '--size=256m',
+    path = image('fio.vhdx', '64M', '-y')
+    command = ['fio', '--name=kill', '--ioengine=nbd', '--rw=randrw', '--bs=4k', '--size=64m',
                '--iodepth=16', '--fsync=32', '--verify=crc32c', '--verify_fatal=1']
     server = serve(path)
     with subprocess.Popen([*command, '--uri=' + server.uri, '--do_verify=0'],

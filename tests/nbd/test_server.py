@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from nbd_support import KIB, MIB, STOP_SECONDS, log_state, missing, nbd, ok, program, run
-from nbd_support import sha256_of, wait_for
+from nbd_support import server_program, sha256_of, wait_for
 # pylint: disable=wrong-import-order
 import vhdxref
 
@@ -94,7 +94,8 @@ def test_background(plugin, filled, vhdx, tmp_path, monkeypatch, bad):
     monkeypatch.chdir(tmp_path)
     # Not through a pipe: the server in the background would hold it open.
     with open('errors', 'wb') as errors:
-        code = subprocess.run(['nbdkit', '-r', '-U', tmp_path / 'socket', '-P', tmp_path / 'pid',
+        code = subprocess.run([*server_program(), '-r', '-U', tmp_path / 'socket',
+                               '-P', tmp_path / 'pid',
                                plugin, 'disk.vhdx'], stdin=subprocess.DEVNULL, stdout=errors,
                               stderr=errors, timeout=STOP_SECONDS, check=False).returncode
     text = (tmp_path / 'errors').read_text()

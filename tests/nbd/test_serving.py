@@ -28,7 +28,10 @@ def serving(vhdx, plugin, tmp_path): # pylint: disable=unused-argument
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        # Not read to their end: nbdkit, waiting for a client, may still have them open.
+        process.stdout.close()
+        process.stderr.close()
+        process.wait(STOP_SECONDS)
 
 
 def ends(process, number=signal.SIGINT):
