@@ -31,7 +31,7 @@ demo:
 
 check:
 	@scripts/setup check
-	@scripts/build '$(BUILD)' $(SETUP_FLAGS) $(ENABLED) $(IMAGES) -Dtests=enabled
+	@scripts/build '$(BUILD)' $(SETUP_FLAGS) $(ENABLED) $(IMAGES) -Dtests=enabled -Dnbdkit=enabled
 	$(MESON) test -C '$(BUILD)' --no-rebuild --print-errorlogs $(TEST_FLAGS)
 
 bench: all

@@ -201,10 +201,8 @@ def build_check(folder, quick):
 
 # ---- Converting ----------------------------------------------------------------------------------
 
-def build_convert(folder, quick):
-    """What bench-convert needs: an empty disk; a half-full one, and the same as a raw file."""
-    Image('empty.vhdx', size=256 * GIB, block_size=32 * MIB).save(folder)
-    size = GIB // 4 if quick else GIB
+def write_half(folder, size):
+    """half.vhdx: every second block present; half.img: the same as a sparse raw file."""
     image = Image('half.vhdx', size=size, block_size=BLOCK_SIZE)
     blocks = [block for block in shuffled(image.blocks) if block % 2 == 0]
     places = [(block, image.make_full(block)) for block in blocks]
@@ -219,4 +217,18 @@ def build_convert(folder, quick):
     copy_payload(raw, path, places)
 
 
-BUILDERS = {'read': build_read, 'open': build_open, 'check': build_check, 'convert': build_convert}
+def build_convert(folder, quick):
+    """What bench-convert needs: an empty disk; a half-full one, and the same as a raw file."""
+    Image('empty.vhdx', size=256 * GIB, block_size=32 * MIB).save(folder)
+    write_half(folder, GIB // 4 if quick else GIB)
+
+
+# ---- Serving -------------------------------------------------------------------------------------
+
+def build_nbd(folder, quick):
+    """What the benchmark of the NBD server needs."""
+    write_half(folder, GIB if quick else 4 * GIB)
+
+
+BUILDERS = {'read': build_read, 'open': build_open, 'check': build_check, 'convert': build_convert,
+            'nbd': build_nbd}

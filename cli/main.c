@@ -22,7 +22,7 @@
 /* In the order in which help lists them. */
 static const struct verb *const verbs[] = {
     &verb_info, &verb_chain, &verb_map, &verb_hash, &verb_convert, &verb_cat,
-    &verb_create, &verb_check, &verb_replay, &verb_recover,
+    &verb_create, &verb_check, &verb_replay, &verb_recover, &verb_serve,
 };
 
 #define VERBS_COUNT (sizeof(verbs) / sizeof(verbs[0]))
@@ -39,7 +39,8 @@ static void print_help(FILE *stream)
 {
     fputs("Usage: vhdx VERB [OPTION]... FILE...\n"
           "\n"
-          "Reads, creates, checks and repairs Microsoft VHDX disk images (.vhdx, .avhdx).\n"
+          "Reads, creates, checks, repairs and serves Microsoft VHDX disk images\n"
+          "(.vhdx, .avhdx).\n"
           "\n"
           "Verbs:\n", stream);
     for (size_t i = 0; i < VERBS_COUNT; i++)

@@ -49,5 +49,6 @@ extern const struct verb verb_info;
 extern const struct verb verb_map;
 extern const struct verb verb_recover;
 extern const struct verb verb_replay;
+extern const struct verb verb_serve;
 
 #endif /* VHDX_CLI_VERB_H */

@@ -19,7 +19,7 @@ def pod(name):
 
 
 @pytest.mark.parametrize('verb', ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create',
-                                  'check', 'replay'])
+                                  'check', 'replay', 'recover', 'serve'])
 def test_every_option_is_described(vhdx, verb):
     page = pod('vhdx.pod')
     section = page[page.index(f'=head2 {verb}\n'):]
@@ -34,7 +34,7 @@ def test_every_option_is_described(vhdx, verb):
             assert f'B<{spelling}>' in common, spelling
 
 
-@pytest.mark.parametrize('name', ['vhdx.pod', 'libvhdx.pod'])
+@pytest.mark.parametrize('name', ['vhdx.pod', 'libvhdx.pod', 'nbdkit-vhdx-plugin.pod'])
 def test_pages_are_clean(name):
     if not shutil.which('podchecker'):
         pytest.skip('no podchecker')
