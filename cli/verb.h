@@ -47,5 +47,7 @@ extern const struct verb verb_create;
 extern const struct verb verb_hash;
 extern const struct verb verb_info;
 extern const struct verb verb_map;
+extern const struct verb verb_mount;
+extern const struct verb verb_umount;
 
 #endif /* VHDX_CLI_VERB_H */
