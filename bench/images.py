@@ -166,10 +166,8 @@ def build_open(folder, quick):
 
 # ---- Converting ----------------------------------------------------------------------------------
 
-def build_convert(folder, quick):
-    """What bench-convert needs: an empty disk; a half-full one, and the same as a raw file."""
-    Image('empty.vhdx', size=256 * GIB, block_size=32 * MIB).save(folder)
-    size = GIB // 4 if quick else GIB
+def write_half(folder, size):
+    """half.vhdx: every other block present, in random order; half.img: the same as a raw file."""
     image = Image('half.vhdx', size=size, block_size=BLOCK_SIZE)
     blocks = [block for block in shuffled(image.blocks) if block % 2 == 0]
     places = [(block, image.make_full(block)) for block in blocks]
@@ -184,4 +182,17 @@ def build_convert(folder, quick):
     copy_payload(raw, path, places)
 
 
-BUILDERS = {'read': build_read, 'open': build_open, 'convert': build_convert}
+def build_convert(folder, quick):
+    """What bench-convert needs: an empty disk, and a half-full one."""
+    Image('empty.vhdx', size=256 * GIB, block_size=32 * MIB).save(folder)
+    write_half(folder, GIB // 4 if quick else GIB)
+
+
+# ---- Mounting ------------------------------------------------------------------------------------
+
+def build_fuse(folder, quick):
+    """What is mounted: a half-full disk."""
+    write_half(folder, GIB if quick else 4 * GIB)
+
+
+BUILDERS = {'read': build_read, 'open': build_open, 'convert': build_convert, 'fuse': build_fuse}
