@@ -141,8 +141,9 @@ def check_includes(path, text):
                 yield path, number, "layers", f"{parts[1]} includes {target}, which lies above it"
         elif parts[0] == "lib" and mark == '"' and "/" not in target:
             yield path, number, "layers", f'"{target}": write the layer too, as in "util/bits.h"'
-        elif parts[0] == "cli" and mark == '"' and ("/" in target or target.startswith("vhdx")):
-            yield path, number, "front-end", f'"{target}": only <vhdx.h> and files of cli/'
+        elif parts[0] in ("cli", "fuse") and mark == '"' \
+                and ("/" in target or target.startswith("vhdx")):
+            yield path, number, "front-end", f'"{target}": only <vhdx.h> and the front ends'
         if ".." in target.split("/"):
             yield path, number, "layers", f"{target}: no way up the folders"
 
@@ -284,8 +285,8 @@ def check_listed(files):
     for path in sorted(files):
         folder, name = os.path.split(path)
         build = folder + "/meson.build"
-        if path.startswith(("lib/", "cli/", "bench/", "tests/")) and name.endswith((".c", ".cc")) \
-                and build in files:
+        if path.startswith(("lib/", "cli/", "fuse/", "bench/", "tests/")) \
+                and name.endswith((".c", ".cc")) and build in files:
             stem = os.path.splitext(name)[0]
             if not re.search(rf"(?<![\w-]){re.escape(stem)}(?![\w-])", files[build]):
                 yield path, 1, "unlisted", f"{build} does not name it"
@@ -394,6 +395,7 @@ SAMPLES = [
     (None, "lib/api.c", '#include "ops/info.h"\n'),
     ("front-end", "cli/main.c", '#include "util/bits.h"\n'),
     ("front-end", "cli/main.c", '#include "vhdx-private.h"\n'),
+    ("front-end", "fuse/serve.c", '#include "core/map.h"\n'),
     (None, "cli/main.c", '#include <vhdx.h>\n#include "size.h"\n#include <sys/stat.h>\n'),
     ("function-length", "lib/io/io.c", "int f(void)\n{\n" + "    g();\n" * 68 + "}\n"),
     (None, "lib/io/io.c", "int f(void)\n{\n" + "    g();\n" * 67 + "}\n"),
