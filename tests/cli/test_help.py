@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create']
+VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create', 'mount',
+         'umount']
 
 
 def test_help_lists_the_verbs(vhdx, golden):
@@ -92,7 +93,7 @@ def test_names_that_begin_with_a_dash(vhdx, image, tmp_path):
 
 @pytest.mark.parametrize('verb, files', [
     ('info', []), ('hash', []), ('chain', []), ('map', []), ('cat', []), ('convert', ['a']),
-    ('create', [])])
+    ('create', []), ('mount', ['a'])])
 def test_a_file_name_is_missing(vhdx, verb, files):
     first, second = vhdx.fails(verb, *files).splitlines()
     assert first == f'vhdx: {verb}: a file name is missing'
@@ -101,7 +102,8 @@ def test_a_file_name_is_missing(vhdx, verb, files):
 
 @pytest.mark.parametrize('verb, files', [
     ('chain', ['a', 'b']), ('map', ['a', 'b']), ('cat', ['a', 'b']),
-    ('convert', ['a', 'b', 'c']), ('create', ['a', '1M', 'c'])])
+    ('convert', ['a', 'b', 'c']), ('create', ['a', '1M', 'c']),
+    ('mount', ['a', 'b', 'c'])])
 def test_too_many_file_names(vhdx, verb, files):
     assert vhdx.fails(verb, *files).startswith(f'vhdx: {verb}: too many file names\n')
 
