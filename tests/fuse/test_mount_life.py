@@ -11,12 +11,22 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
 
 from fuse_support import (MIB, ZERO_RANGE, ask_pid, fallocate, missing, mounts, need, need_root,
                           pattern, read_at, run, sha256, wait_until, write_at)
+
+
+@pytest.fixture
+def tmp_path():
+    """A folder that other users may look into, unlike pytest's own."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix='vhdx-test-'))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
 
 
 def is_alive(pid):
@@ -172,8 +182,6 @@ def as_nobody(tmp_path, script, *words):
         except PermissionError:
             missing('no device files can be made here')
         device.chmod(0o666)
-    for folder in (tmp_path, *tmp_path.parents[:2]): # pytest's are its own
-        folder.chmod(folder.stat().st_mode | 0o055)
     prepare = 'mount --bind "$1" /dev/fuse && shift && exec runuser -u nobody -- sh -euc "$@"'
     return run('unshare', '--mount', 'sh', '-euc', prepare, 'sh', device, script, 'sh', *words,
                check=False)
