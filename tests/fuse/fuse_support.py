@@ -186,6 +186,16 @@ def write_at(path, offset, data, flags=0, sync=False):
         os.close(fd)
 
 
+def same(one, other):
+    """Whether two long pieces of data are equal: pytest takes minutes to describe how they are
+    not."""
+    if one == other:
+        return True
+    first = next((at for at, (a, b) in enumerate(zip(one, other)) if a != b), None)
+    print(f'{len(one)} bytes, {len(other)} wanted, the first difference at {first}')
+    return False
+
+
 def pattern(seed, length):
     """Bytes that are nowhere zero and nowhere the same."""
     out = bytearray()

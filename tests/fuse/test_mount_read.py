@@ -16,7 +16,7 @@ import stat
 import pytest
 
 import corpus
-from fuse_support import MIB, Mount, gpt, pattern, read_at, sha256, write_at
+from fuse_support import MIB, Mount, gpt, pattern, read_at, same, sha256, write_at
 
 REAL = ['iotest-dynamic-1G.vhdx', 'test-disk2vhd.vhdx', 'vhdx-log-replay.vhdx', 'btrfs.vhdx',
         'ntfs-fixed.vhdx', 'ntfs-parent.vhdx', 'ntfs-differential.vhdx', 'config2_base.vhdx',
@@ -125,12 +125,12 @@ def test_odd_reads(mount, new_image):
             offset = source.randrange(9 * MIB)
             length = source.choice((1, 511, 4096, 70000, 2 * MIB))
             got = os.preadv(fd, [memory := mmap.mmap(-1, length)], offset)
-            assert memory[:got] == content[offset:offset + length][:got]
+            assert same(memory[:got], content[offset:offset + length][:got])
             assert got > 0 or offset >= len(content)
         os.close(fd)
     with open(mounted / 'disk', 'rb') as file, \
             mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
-        assert memory[:] == content
+        assert same(memory[:], content)
 
 
 def test_many_readers(mount, unpacked):
@@ -204,7 +204,7 @@ def test_damage_reaches_the_client(mount, unpacked):
     hole = os.open(mounted / 'disk', os.O_RDONLY)
     place = os.lseek(hole, 0, os.SEEK_HOLE)
     os.close(hole)
-    assert read_at(mounted / 'disk', place, 4096) == bytes(4096)
+    assert same(read_at(mounted / 'disk', place, 4096), bytes(4096))
     assert mounted.vhdx.ok('umount', mounted.folder) == ''
     assert mounted.finish() == 0
     assert f'vhdx: {image}: payload block 0: file is 3156992 bytes long' in mounted.err

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from fuse_support import (COLLAPSE_RANGE, KEEP_SIZE, MIB, PUNCH_HOLE, ZERO_RANGE, Mount, fallocate,
-                          mbr, need_root, pattern, read_at, run, sha256, write_at)
+                          mbr, need_root, pattern, read_at, run, same, sha256, write_at)
 
 DATA = pattern('data', 3 * MIB)
 
@@ -54,9 +54,9 @@ def test_write_through(vhdx, mount, new_image):
         assert os.pread(fd, len(data) + 2, max(0, offset - 1)) == \
             model[max(0, offset - 1):][:len(data) + 2]
     os.close(fd)
-    assert (mounted / 'disk').read_bytes() == model
+    assert same((mounted / 'disk').read_bytes(), model)
     mounted.end()
-    assert content(vhdx, image, 0, 64 * MIB) == model
+    assert same(content(vhdx, image, 0, 64 * MIB), model)
     after = info(vhdx, image)
     assert not after['dirty-flag'] and after['format-specific']['data']['log']['state'] == 'clean'
 
@@ -66,7 +66,7 @@ def test_fsync_survives_kill(vhdx, mount, new_image):
     mounted = mount(image, '--rw')
     write_at(mounted / 'disk', 5 * MIB, DATA, sync=True)
     mounted.kill()
-    assert content(vhdx, image, 5 * MIB, len(DATA)) == DATA
+    assert same(content(vhdx, image, 5 * MIB, len(DATA)), DATA)
 
 
 @pytest.mark.parametrize('flag', [os.O_SYNC, os.O_DSYNC])
@@ -75,7 +75,7 @@ def test_synchronous_write_survives_kill(vhdx, mount, new_image, flag):
     mounted = mount(image, '--rw')
     write_at(mounted / 'disk', 5 * MIB, DATA, flags=flag)
     mounted.kill()
-    assert content(vhdx, image, 5 * MIB, len(DATA)) == DATA
+    assert same(content(vhdx, image, 5 * MIB, len(DATA)), DATA)
 
 
 def test_without_fsync_nothing_is_promised(vhdx, mount, new_image):
@@ -84,7 +84,7 @@ def test_without_fsync_nothing_is_promised(vhdx, mount, new_image):
     mounted = mount(image, '--rw')
     write_at(mounted / 'disk', 5 * MIB, DATA)
     mounted.kill()
-    assert content(vhdx, image, 5 * MIB, len(DATA)) == bytes(len(DATA))
+    assert same(content(vhdx, image, 5 * MIB, len(DATA)), bytes(len(DATA)))
 
 
 def test_both_views_are_one_disk(mount, new_image):
@@ -98,7 +98,7 @@ def test_both_views_are_one_disk(mount, new_image):
         offset = 2 * MIB + 777
         assert read_at(mounted / other, offset + shift, 10)
         write_at(mounted / name, offset, pattern(number, 9000))
-        assert read_at(mounted / other, offset + shift, 9000) == pattern(number, 9000)
+        assert same(read_at(mounted / other, offset + shift, 9000), pattern(number, 9000))
 
 
 @pytest.mark.parametrize('mode', [PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE | KEEP_SIZE, ZERO_RANGE])
@@ -119,11 +119,11 @@ def test_punch_and_zero(vhdx, mount, new_image, tmp_path, mode, has_parent):
                            (12 * MIB, 2 * MIB), (15 * MIB + 77, MIB - 77)):
         fallocate(fd, mode, offset, length)
         model[offset:offset + length] = bytes(length)
-        assert os.pread(fd, length, offset) == bytes(length)
+        assert same(os.pread(fd, length, offset), bytes(length))
     os.close(fd)
-    assert (mounted / 'disk').read_bytes() == model
+    assert same((mounted / 'disk').read_bytes(), model)
     mounted.end()
-    assert content(vhdx, image, 0, 16 * MIB) == model
+    assert same(content(vhdx, image, 0, 16 * MIB), model)
 
 
 def test_punching_frees_space(vhdx, mount, new_image):
@@ -150,7 +150,7 @@ def test_punching_past_the_end_is_cut(mount, new_image):
     os.pwrite(fd, DATA, 5 * MIB)
     fallocate(fd, PUNCH_HOLE | KEEP_SIZE, 7 * MIB, 100 * MIB)
     fallocate(fd, PUNCH_HOLE | KEEP_SIZE, 9 * MIB, MIB)
-    assert os.pread(fd, 3 * MIB, 5 * MIB) == DATA[:2 * MIB] + bytes(MIB)
+    assert same(os.pread(fd, 3 * MIB, 5 * MIB), DATA[:2 * MIB] + bytes(MIB))
     with pytest.raises(OSError) as caught:
         fallocate(fd, ZERO_RANGE, 7 * MIB, 2 * MIB)
     assert caught.value.errno == errno.EFBIG
@@ -190,7 +190,7 @@ def test_what_a_disk_cannot(mount, new_image, change, code):
         change(mounted)
     assert caught.value.errno in (code, errno.EACCES if os.getuid() else code)
     os.truncate(mounted / 'disk', 8 * MIB) # the size that it has
-    assert read_at(mounted / 'disk', 0, len(DATA)) == DATA
+    assert same(read_at(mounted / 'disk', 0, len(DATA)), DATA)
     assert sorted(os.listdir(mounted.folder)) == ['disk', 'info.json']
 
 
@@ -199,7 +199,7 @@ def test_the_end_of_the_disk(mount, new_image):
     mounted = mount(new_image('8M'), '--rw')
     fd = os.open(mounted / 'disk', os.O_RDWR)
     assert os.pwrite(fd, b'x' * 1000, 8 * MIB - 600) == 600
-    assert os.pread(fd, 2000, 8 * MIB - 700) == bytes(100) + b'x' * 600
+    assert same(os.pread(fd, 2000, 8 * MIB - 700), bytes(100) + b'x' * 600)
     with pytest.raises(OSError) as caught:
         os.pwrite(fd, b'x', 8 * MIB)
     assert caught.value.errno == errno.EFBIG
@@ -225,7 +225,7 @@ def test_many_writers(mount, new_image, vhdx):
         for step in range(40):
             offset = (step * 16 + number) * 65536
             os.pwrite(fd, pattern((number, step), 65536), offset)
-            assert os.pread(fd, 65536, offset) == pattern((number, step), 65536)
+            assert same(os.pread(fd, 65536, offset), pattern((number, step), 65536))
             if step % 13 == number % 13:
                 os.fsync(fd)
         os.close(fd)
@@ -234,7 +234,7 @@ def test_many_writers(mount, new_image, vhdx):
         list(pool.map(work, range(16)))
     mounted.end()
     data = content(vhdx, image, 0, 40 << 20)
-    assert data == b''.join(pattern((i % 16, i // 16), 65536) for i in range(640))
+    assert same(data, b''.join(pattern((i % 16, i // 16), 65536) for i in range(640)))
 
 
 def test_full_disk(vhdx, mount, tmp_path):
@@ -258,14 +258,14 @@ def test_full_disk(vhdx, mount, tmp_path):
         (small / 'ballast').unlink()
         assert os.pwrite(fd, pattern('more', MIB), written) == MIB
         os.fsync(fd)
-        assert os.pread(fd, MIB, written) == pattern('more', MIB)
-        assert os.pread(fd, MIB, written - MIB) == pattern(written - MIB, MIB)
+        assert same(os.pread(fd, MIB, written), pattern('more', MIB))
+        assert same(os.pread(fd, MIB, written - MIB), pattern(written - MIB, MIB))
         os.close(fd)
         assert vhdx.ok('umount', mounted.folder) == ''
         assert mounted.finish() == 0
         lines = mounted.err.splitlines()
         assert lines and all(line.startswith(f'vhdx: {image}: ') for line in lines), mounted.err
-        assert content(vhdx, image, written, MIB) == pattern('more', MIB)
+        assert same(content(vhdx, image, written, MIB), pattern('more', MIB))
     finally:
         run('umount', '-l', small)
 

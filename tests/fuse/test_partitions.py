@@ -8,7 +8,8 @@ import os
 
 import pytest
 
-from fuse_support import (MIB, clear, gpt, mbr, need, need_root, pattern, read_at, run, write_at)
+from fuse_support import (MIB, clear, gpt, mbr, need, need_root, pattern, read_at, run, same,
+                          write_at)
 
 # Three primary and three logical partitions, and one that is skipped.
 MBR_SCRIPT = '''label: dos
@@ -78,9 +79,9 @@ def test_sfdisk_agrees(mount, partitioned, script):
     theirs = partitions_of_sfdisk(mounted / 'disk')
     assert {f'p{number}': size for number, (_, size) in theirs.items()} == parts(mounted)
     for number, (start, size) in theirs.items():
-        assert read_at(mounted / 'disk', start, 512) == pattern('p%d' % number, 512)
-        assert read_at(mounted / 'disk', start + size - 512, 512) == \
-            pattern('p%dend' % number, 512)
+        assert same(read_at(mounted / 'disk', start, 512), pattern('p%d' % number, 512))
+        assert same(read_at(mounted / 'disk', start + size - 512, 512),
+                    pattern('p%dend' % number, 512))
 
 
 def test_gpt_of_4096_byte_sectors(mount, new_image):
@@ -92,7 +93,7 @@ def test_gpt_of_4096_byte_sectors(mount, new_image):
     writing.end()
     mounted = mount(image)
     assert parts(mounted) == {'p1': 1000 * 4096, 'p2': 4096}
-    assert (mounted / 'p2').read_bytes() == pattern('second', 4096)
+    assert same((mounted / 'p2').read_bytes(), pattern('second', 4096))
 
 
 def test_partitions_past_the_end(mount, new_image):
@@ -149,7 +150,7 @@ def test_file_system_in_a_partition(vhdx, mount, with_ext4, tmp_path):
     mounted = mount(with_ext4)
     assert run('e2fsck', '-fn', mounted / 'p1').returncode == 0
     run('debugfs', '-R', f'dump hello {tmp_path}/copy', mounted / 'p1')
-    assert (tmp_path / 'copy').read_bytes() == pattern('hello', 100000)
+    assert same((tmp_path / 'copy').read_bytes(), pattern('hello', 100000))
     assert f'{mounted.folder}/p1: 8 MiB, ext4 "a label"\n' in \
         mounted.out + mounted.process.stdout.peek(4096).decode()
 
@@ -164,7 +165,7 @@ def test_kernel_mounts_a_partition(mount, with_ext4, folder, options):
         pytest.skip('no loop devices')
     run('mount', '-o', 'loop' if options else 'ro,loop', mounted / 'p1', folder)
     try:
-        assert (folder / 'hello').read_bytes() == pattern('hello', 100000)
+        assert same((folder / 'hello').read_bytes(), pattern('hello', 100000))
         if options:
             (folder / 'more').write_bytes(pattern('more', 300000))
     finally:
@@ -174,7 +175,7 @@ def test_kernel_mounts_a_partition(mount, with_ext4, folder, options):
     again = mount(with_ext4, name='again')
     run('debugfs', '-R', f'dump more {folder}/copy', again / 'p1')
     more = (folder / 'copy').read_bytes() if (folder / 'copy').exists() else None
-    assert more == (pattern('more', 300000) if options == ['--rw'] else None)
+    assert (more == pattern('more', 300000)) == (options == ['--rw'])
 
 
 def test_fuse2fs_mounts_a_partition(mount, with_ext4, folder):
@@ -185,7 +186,7 @@ def test_fuse2fs_mounts_a_partition(mount, with_ext4, folder):
     assert advice == ['fuse2fs', '-o', 'ro,fakeroot', f'{mounted.folder}/p1', 'FOLDER']
     run(*advice[:-1], folder)
     try:
-        assert (folder / 'hello').read_bytes() == pattern('hello', 100000)
+        assert same((folder / 'hello').read_bytes(), pattern('hello', 100000))
     finally:
         clear(folder)
 
