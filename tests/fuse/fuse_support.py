@@ -137,10 +137,11 @@ class Mount:
 
 
 def clear(folder):
-    """Takes away whatever is left mounted there."""
-    while str(folder) in mounts():
-        subprocess.run(['umount', '-l', folder] if os.getuid() == 0
-                       else ['fusermount3', '-uz', folder], check=True)
+    """Takes away whatever is left mounted there or below."""
+    while left := [place for place in mounts()
+                   if place == str(folder) or place.startswith(f'{folder}/')]:
+        subprocess.run(['umount', '-l', left[-1]] if os.getuid() == 0
+                       else ['fusermount3', '-uz', left[-1]], check=True)
 
 
 # ---- File operations -----------------------------------------------------------------------------

@@ -74,6 +74,26 @@ def test_umount_waits_for_the_end(vhdx, new_image, folder):
                 b''.join(pattern(number, 2 * MIB) for number in range(8)))
 
 
+def test_umount_waits_for_a_slow_end(vhdx, new_image, folder):
+    """Each flush of the program takes half a second: when umount returns it has ended all the
+    same."""
+    need('strace')
+    vhdx.ok('mount', '-q', '--rw', new_image('8M'), folder)
+    pid = ask_pid(folder)
+    write_at(folder / 'disk', 0, pattern(1, 1000))
+    with subprocess.Popen(['strace', '-f', '-qq', '-o', '/dev/null', '-p', str(pid), '-e',
+                           'inject=fdatasync:delay_enter=500000'],
+                          stderr=subprocess.DEVNULL) as tracer:
+        wait_until(lambda: 'TracerPid:\t0\n' not in
+                   pathlib.Path(f'/proc/{pid}/status').read_text(encoding='ascii')
+                   or tracer.poll() is not None, 'not traced')
+        if tracer.poll() is not None:
+            missing('strace may not trace')
+        vhdx.ok('umount', folder)
+        assert not is_alive(pid)
+        tracer.wait(timeout=60)
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_unmount(vhdx, mount, new_image, number):
     """What was written is stable, the log clean, the folder free."""
