@@ -202,7 +202,7 @@ def build_check(folder, quick):
 # ---- Converting ----------------------------------------------------------------------------------
 
 def write_half(folder, size):
-    """half.vhdx: every second block present; half.img: the same as a sparse raw file."""
+    """half.vhdx: every other block present, in random order; half.img: the same as a raw file."""
     image = Image('half.vhdx', size=size, block_size=BLOCK_SIZE)
     blocks = [block for block in shuffled(image.blocks) if block % 2 == 0]
     places = [(block, image.make_full(block)) for block in blocks]
@@ -218,7 +218,7 @@ def write_half(folder, size):
 
 
 def build_convert(folder, quick):
-    """What bench-convert needs: an empty disk; a half-full one, and the same as a raw file."""
+    """What bench-convert needs: an empty disk, and a half-full one."""
     Image('empty.vhdx', size=256 * GIB, block_size=32 * MIB).save(folder)
     write_half(folder, GIB // 4 if quick else GIB)
 
@@ -230,5 +230,12 @@ def build_nbd(folder, quick):
     write_half(folder, GIB if quick else 4 * GIB)
 
 
+# ---- Mounting ------------------------------------------------------------------------------------
+
+def build_fuse(folder, quick):
+    """What is mounted: a half-full disk."""
+    write_half(folder, GIB if quick else 4 * GIB)
+
+
 BUILDERS = {'read': build_read, 'open': build_open, 'check': build_check, 'convert': build_convert,
-            'nbd': build_nbd}
+            'fuse': build_fuse, 'nbd': build_nbd}

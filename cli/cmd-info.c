@@ -7,7 +7,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "info.h"
 #include "json.h"
@@ -15,9 +14,6 @@
 #include "options.h"
 #include "scope.h"
 #include "verb.h"
-
-/* Reading this much of a BAT (16 MiB) for the truncation note is not felt. */
-#define CHEAP_BAT_ENTRIES 2097152
 
 enum { OPTION_OUTPUT = OPTION_OWN, OPTION_STATS, OPTION_BACKING_CHAIN };
 
@@ -29,56 +25,6 @@ struct info_run {
     struct json_object *list; /* with json: all images so far */
 };
 
-const char *info_backing_name(const struct info_facts *facts)
-{
-    static const char *const keys[] = { "relative_path", "absolute_win32_path", "volume_path" };
-
-    for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
-        for (size_t i = 0; i < facts->info.locator_count; i++)
-            if (strcmp(facts->info.locator[i].key, keys[k]) == 0)
-                return facts->info.locator[i].value;
-    return NULL;
-}
-
-bool info_parent_is_open(const struct info_facts *facts)
-{
-    return facts->has_parent && facts->info.chain_length > 1;
-}
-
-bool info_is_truncated(const struct info_facts *facts)
-{
-    return facts->stats_known && facts->info.file_size < facts->stats.required_file_size;
-}
-
-/* err holds the text that facts points to. */
-static void gather_stats(struct vhdx *v, struct info_facts *facts, struct vhdx_error *err)
-{
-    struct vhdx_stats stats = VHDX_STATS_INIT;
-
-    if (!facts->stats_wanted && facts->info.bat_entries > CHEAP_BAT_ENTRIES)
-        return;
-    if (vhdx_get_stats(v, &stats, err) < 0) {
-        facts->stats_problem = err->message;
-        return;
-    }
-    facts->stats = stats;
-    facts->stats_known = true;
-}
-
-static bool gather(struct vhdx *v, struct info_facts *facts, struct vhdx_error *err)
-{
-    struct stat st;
-
-    if (!image_info(v, &facts->info))
-        return false;
-    if (stat(facts->path, &st) == 0)
-        facts->disk_usage = (uint64_t)st.st_blocks * 512; /* whatever the block size is: stat(2) */
-    facts->has_parent = image_link(v, 1, &facts->parent);
-    facts->chain_ends_early = image_link(v, facts->info.chain_length, &facts->end);
-    gather_stats(v, facts, err);
-    return true;
-}
-
 static void show(struct info_run *run, struct vhdx *v, const char *path)
 {
     struct vhdx_error err;
@@ -88,7 +34,7 @@ static void show(struct info_run *run, struct vhdx *v, const char *path)
     facts.path = path;
     facts.stats_wanted = run->stats;
     facts.parent_ignored = (run->common->open_flags & VHDX_OPEN_NO_PARENT) != 0;
-    if (!gather(v, &facts, &err)) {
+    if (!info_gather(v, &facts, &err)) {
         run->failed = true;
         return;
     }

@@ -2,7 +2,7 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * What `vhdx info` knows of one image, gathered by cmd-info.c and written by info-text.c or
+ * What `vhdx info` knows of one image, gathered by info-facts.c and written by info-text.c or
  * info-json.c. Strings belong to the open image.
  */
 #ifndef VHDX_CLI_INFO_H
@@ -29,6 +29,12 @@ struct info_facts {
     struct vhdx_stats stats;
     const char *stats_problem; /* why they are not known; NULL also when not asked */
 };
+
+/*
+ * Fills in all but path, parent_ignored and stats_wanted, which are given; the rest is zeroed. *err
+ * holds text that *facts points to. False: the reason was reported.
+ */
+bool info_gather(struct vhdx *v, struct info_facts *facts, struct vhdx_error *err);
 
 /* The parent's path as the image records it: the one that is most useful here. NULL if none. */
 const char *info_backing_name(const struct info_facts *facts);

@@ -105,7 +105,7 @@ void json_append_text(struct json_object *array, const char *text)
 
 /* Writes serialized JSON. A code point that is unprintable and not part of the layout stands in a
    string: \uNNNN means the same there. All of them fit four digits. */
-static void print_serialized(const char *text)
+static void print_serialized(FILE *stream, const char *text)
 {
     while (*text != '\0') {
         uint32_t code_point = 0;
@@ -114,9 +114,9 @@ static void print_serialized(const char *text)
         if (len == 0) /* cannot be: all strings came through new_text() */
             len = 1;
         if (code_point >= 0x20 && is_unprintable(code_point))
-            printf("\\u%04x", code_point);
+            fprintf(stream, "\\u%04x", code_point);
         else
-            fwrite(text, 1, len, stdout);
+            fwrite(text, 1, len, stream);
         text += len;
     }
 }
@@ -126,7 +126,7 @@ struct json_object *json_first(struct json_object *array)
     return json_object_array_get_idx(array, 0);
 }
 
-void json_print(struct json_object *value)
+void json_write(FILE *stream, struct json_object *value)
 {
     const int layout = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
                        JSON_C_TO_STRING_NOSLASHESCAPE;
@@ -134,8 +134,13 @@ void json_print(struct json_object *value)
 
     if (!text)
         out_of_memory();
-    print_serialized(text);
-    putchar('\n');
+    print_serialized(stream, text);
+    fputc('\n', stream);
+}
+
+void json_print(struct json_object *value)
+{
+    json_write(stdout, value);
 }
 
 void json_free(struct json_object *value)

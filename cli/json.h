@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct json_object;
 
@@ -35,7 +36,8 @@ void json_append_text(struct json_object *array, const char *text);
 /* The first element, which stays the array's; NULL when there is none. */
 struct json_object *json_first(struct json_object *array);
 
-/* Prints value and a newline to standard output. */
+/* Writes value and a newline, to a stream or to standard output. */
+void json_write(FILE *stream, struct json_object *value);
 void json_print(struct json_object *value);
 
 void json_free(struct json_object *value);

@@ -22,7 +22,7 @@
 /* In the order in which help lists them. */
 static const struct verb *const verbs[] = {
     &verb_info, &verb_chain, &verb_map, &verb_hash, &verb_convert, &verb_cat,
-    &verb_create, &verb_check, &verb_replay, &verb_recover, &verb_serve,
+    &verb_create, &verb_check, &verb_replay, &verb_recover, &verb_serve, &verb_mount, &verb_umount,
 };
 
 #define VERBS_COUNT (sizeof(verbs) / sizeof(verbs[0]))

@@ -20,6 +20,7 @@ enum {
     OPTION_MAP_PATH,
     OPTION_NO_PARENT,
     OPTION_ANY_PARENT,
+    OPTION_FORMAT,
 };
 
 static const char common_shorts[] = "hUf:";
@@ -31,7 +32,7 @@ static const struct option common_longs[] = {
     { "no-parent", no_argument, NULL, OPTION_NO_PARENT },
     { "any-parent", no_argument, NULL, OPTION_ANY_PARENT },
     { "force-share", no_argument, NULL, 'U' },
-    { "format", required_argument, NULL, 'f' },
+    { "format", required_argument, NULL, OPTION_FORMAT },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 },
 };
@@ -46,7 +47,7 @@ static const char common_help[] =
     "                           reads as zeros\n"
     "      --any-parent         accept a parent whose GUID does not match\n"
     "  -U, --force-share        take no lock: the image may be in use, and change while read\n"
-    "  -f, --format vhdx        accepted for qemu-img's sake\n"
+    "  %s --format vhdx        accepted for qemu-img's sake\n"
     "  -h, --help               this text\n";
 
 #define OPTIONS_MAX 32 /* long options of a verb, the common ones included */
@@ -116,15 +117,24 @@ static bool take_common_option(struct common_options *common, int option, char *
         common->open_flags |= VHDX_OPEN_NO_LOCK;
         return true;
     case 'f':
+    case OPTION_FORMAT:
         return take_format(arg);
     default:
         return false;
     }
 }
 
-static bool is_common_option(int option)
+/* A verb may take a common letter for itself: its letters come first in the grammar. */
+static bool is_own_letter(const struct verb *verb, int letter)
 {
-    return (option >= OPTION_COMMON && option < OPTION_OWN) || option == 'U' || option == 'f';
+    return strchr(verb->shorts, letter) != NULL;
+}
+
+static bool is_common_option(const struct verb *verb, int option)
+{
+    if (option == 'U' || option == 'f')
+        return !is_own_letter(verb, option);
+    return option >= OPTION_COMMON && option < OPTION_OWN;
 }
 
 /* argc bounds how often any option can be given: no list ever has to grow. */
@@ -176,7 +186,7 @@ bool options_parse(int argc, char **argv, const struct verb *verb, struct common
             report_hint("'vhdx %s --help' lists the options", verb->name);
             return false;
         }
-        if (!(is_common_option(option) ? take_common_option(common, option, optarg)
+        if (!(is_common_option(verb, option) ? take_common_option(common, option, optarg)
                                        : verb->take_option(option, optarg, own)))
             return false;
     }
@@ -206,5 +216,6 @@ void options_print_help(const struct verb *verb)
     printf("Usage: vhdx %s [OPTION]... %s\n", verb->name, verb->operands);
     if (verb->alias)
         printf("       vhdx %s is the same\n", verb->alias);
-    printf("\n%s\n%s", verb->help, common_help);
+    printf("\n%s\n", verb->help);
+    printf(common_help, is_own_letter(verb, 'f') ? "   " : "-f,");
 }

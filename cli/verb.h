@@ -27,7 +27,8 @@ struct verb {
     const char *summary;  /* one line, for `vhdx --help` */
     const char *help;     /* description and own options, for `vhdx VERB --help` */
 
-    const char *shorts;          /* own short options, as getopt wants them */
+    const char *shorts;          /* own short options, as getopt wants them; they win over common
+                                    ones */
     const struct option *longs;  /* own long options, up to an entry without a name */
     /* Takes one own option. False: it has reported what is wrong with arg. */
     bool (*take_option)(int option, const char *arg, void *own);
@@ -50,5 +51,7 @@ extern const struct verb verb_map;
 extern const struct verb verb_recover;
 extern const struct verb verb_replay;
 extern const struct verb verb_serve;
+extern const struct verb verb_mount;
+extern const struct verb verb_umount;
 
 #endif /* VHDX_CLI_VERB_H */

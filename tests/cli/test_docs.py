@@ -18,8 +18,11 @@ def pod(name):
     return (DOCS / name).read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('verb', ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create',
-                                  'check', 'replay', 'recover', 'serve'])
+VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create', 'check', 'replay', 'recover',
+         'serve', 'mount', 'umount']
+
+
+@pytest.mark.parametrize('verb', VERBS)
 def test_every_option_is_described(vhdx, verb):
     page = pod('vhdx.pod')
     section = page[page.index(f'=head2 {verb}\n'):]

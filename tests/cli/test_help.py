@@ -7,7 +7,7 @@ import re
 import pytest
 
 VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create', 'check', 'replay', 'recover',
-         'serve']
+         'serve', 'mount', 'umount']
 
 
 def test_help_lists_the_verbs(vhdx, golden):
@@ -93,7 +93,7 @@ def test_names_that_begin_with_a_dash(vhdx, image, tmp_path):
 
 @pytest.mark.parametrize('verb, files', [
     ('info', []), ('hash', []), ('chain', []), ('map', []), ('cat', []), ('convert', ['a']),
-    ('create', []), ('check', []), ('replay', []), ('serve', [])])
+    ('create', []), ('check', []), ('replay', []), ('serve', []), ('mount', ['a'])])
 def test_a_file_name_is_missing(vhdx, verb, files):
     first, second = vhdx.fails(verb, *files).splitlines()
     assert first == f'vhdx: {verb}: a file name is missing'
@@ -103,7 +103,7 @@ def test_a_file_name_is_missing(vhdx, verb, files):
 @pytest.mark.parametrize('verb, files', [
     ('chain', ['a', 'b']), ('map', ['a', 'b']), ('cat', ['a', 'b']),
     ('convert', ['a', 'b', 'c']), ('create', ['a', '1M', 'c']), ('serve', ['a', 'b']),
-    ('replay', ['a', 'b'])])
+    ('replay', ['a', 'b']), ('mount', ['a', 'b', 'c'])])
 def test_too_many_file_names(vhdx, verb, files):
     assert vhdx.fails(verb, *files).startswith(f'vhdx: {verb}: too many file names\n')
 
