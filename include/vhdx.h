@@ -767,10 +767,12 @@ struct vhdx_salvage_options {
     void (*lost)(const struct vhdx_lost_range *range, void *opaque); /* may be NULL */
     void *opaque;
     struct vhdx_progress progress;
+    /* Before the copy: a parent cannot be had, and all that it should supply is lost. May be NULL. */
+    void (*parent_lost)(const struct vhdx_link *link, void *opaque);
 };
 
 #define VHDX_SALVAGE_OPTIONS_INIT \
-    { sizeof(struct vhdx_salvage_options), 0, NULL, NULL, NULL, { NULL, NULL } }
+    { sizeof(struct vhdx_salvage_options), 0, NULL, NULL, NULL, { NULL, NULL }, NULL }
 
 struct vhdx_salvage_result {
     size_t struct_size;

@@ -200,8 +200,8 @@ static int check_leaks(struct check *c, struct vhdx_error *err)
     return r;
 }
 
-/* QEMU's first block begins at a multiple of this and of the block's size, and its files are created
-   so long. */
+/* QEMU's first block begins at a multiple of this and of the block's size, and its files are so long
+   from the beginning. */
 #define QEMU_FIRST_BLOCK (8 * MIB)
 
 static void check_file_end(struct check *c)
@@ -248,6 +248,8 @@ static void count_leaks_again(struct check *c)
     struct vhdx_check_result *r = &c->result;
     uint64_t safe = 0, all = 0, none = 0;
 
+    if (r->leaks == 0)
+        return;
     for (uint32_t p = 100; p < 800; p++) {
         const struct problem_text *text = problem_text(p);
         if (!text || text->severity < VHDX_SEVERITY_ERROR)

@@ -93,20 +93,27 @@ static bool ambiguous_headers_apply(const struct repair *r)
 }
 
 /* Does the header name a log whose active sequence can be found? */
-static bool has_sequence(const struct repair *r, const struct header *h)
+static int has_sequence(const struct repair *r, const struct header *h, bool *ret,
+                        struct vhdx_error *err)
 {
     struct log_sequence sequence = { 0 };
     struct log_ring ring = { 0 };
     uint64_t size = 0;
 
-    if (guid_is_zero(&h->log_guid) || header_verify_log(h, 0, NULL, NULL) < 0 ||
-        io_size(r->io, &size, NULL) < 0 || !range_fits(h->log_offset, h->log_length, size))
-        return false;
-    bool found = log_ring_init(&ring, r->io, h->log_offset, h->log_length, NULL) == 0 &&
-                 log_scan(&ring, &h->log_guid, &sequence, NULL) == 0 && sequence.count > 0;
+    *ret = false;
+    if (guid_is_zero(&h->log_guid) || header_verify_log(h, 0, NULL, NULL) < 0)
+        return 0;
+    int c = io_size(r->io, &size, err);
+    if (c < 0 || !range_fits(h->log_offset, h->log_length, size))
+        return c;
+    c = log_ring_init(&ring, r->io, h->log_offset, h->log_length, err);
+    if (c == 0)
+        c = log_scan(&ring, &h->log_guid, &sequence, err);
+    if (c == 0)
+        *ret = sequence.count > 0;
     log_sequence_end(&sequence);
     log_ring_end(&ring);
-    return found;
+    return c == -VHDX_E_LIMIT ? 0 : c;
 }
 
 static int mend_ambiguous_headers(struct repair *r, struct vhdx_error *err)
@@ -121,7 +128,13 @@ static int mend_ambiguous_headers(struct repair *r, struct vhdx_error *err)
         if (c < 0)
             return c;
     }
-    int chosen = !has_sequence(r, &h[0]) && has_sequence(r, &h[1]);
+    bool found[2] = { false, false };
+    for (int i = 0; i < 2; i++) {
+        int c = has_sequence(r, &h[i], &found[i], err);
+        if (c < 0)
+            return c;
+    }
+    int chosen = !found[0] && found[1];
     r->header = h[chosen];
     r->header_copy = chosen;
     int c = repair_put_headers(r, h[chosen], err);

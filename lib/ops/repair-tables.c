@@ -39,7 +39,7 @@ static const enum vhdx_problem table_problems[] = {
     VHDX_P_REGION_RESERVED,
 };
 
-/* A table that is right by itself is overwritten by the other one only if that leads to an image. */
+/* A table that is right by itself is overwritten only by one that leads to an image. */
 bool repair_tables_apply(const struct repair *r)
 {
     return r->check->image && r->check->image->regions &&

@@ -19,7 +19,7 @@ def pod(name):
 
 
 @pytest.mark.parametrize('verb', ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create',
-                                  'check', 'replay'])
+                                  'check', 'replay', 'recover'])
 def test_every_option_is_described(vhdx, verb):
     page = pod('vhdx.pod')
     section = page[page.index(f'=head2 {verb}\n'):]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create', 'check', 'replay']
+VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create', 'check', 'replay', 'recover']
 
 
 def test_help_lists_the_verbs(vhdx, golden):
