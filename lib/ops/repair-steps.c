@@ -293,6 +293,19 @@ static int build_overlay(struct repair *r, struct overlay **ret, struct vhdx_err
     return c;
 }
 
+/* A log that is good for nothing, or whose changes nothing can be made of. */
+static int drop_broken_log(struct repair *r, enum vhdx_problem problem, struct vhdx_error *err)
+{
+    struct header h = r->header;
+
+    h.log_guid = (struct guid){ { 0 } };
+    int c = repair_put_headers(r, h, err);
+    if (c == 0)
+        repair_done(r, problem, h.log_offset, 0, 0,
+                    "log: given up, what only it held is lost");
+    return c;
+}
+
 /*
  * Replays the log into what is left of the file. The file keeps its size, so that the next check
  * finds what was cut off; interrupted, it is done again.
@@ -311,6 +324,8 @@ static int mend_truncated_log(struct repair *r, struct vhdx_error *err)
     int c = io_size(io, &clipped.size, err);
     if (c == 0)
         c = build_overlay(r, &overlay, err);
+    if (c == -VHDX_E_TRUNCATED || c == -VHDX_E_CORRUPT || c == -VHDX_E_LIMIT)
+        return drop_broken_log(r, VHDX_P_LOG_FILE_TRUNCATED, err);
     if (c == 0) {
         r->io = &view;
         c = repair_apply_log(r, overlay, err);
@@ -365,15 +380,13 @@ static uint64_t plain_end(const struct check *c)
 }
 
 /*
- * A clean log that lies behind the end of the file holds nothing, and may be anywhere; or the file
- * may not grow to the end of a log because of a block that was lost before that. A lost block where
- * the new log lies is found to lie on it next.
+ * A clean log that lies behind the end of the file holds nothing, and may be anywhere. A lost block
+ * where the new log lies is found to lie on it next.
  */
 static bool far_log_applies(const struct repair *r)
 {
-    if (!repair_may(r, VHDX_P_LOG_CUT) || !r->check->has_tables || plain_end(r->check) == 0)
-        return false;
-    return r->header.log_offset >= image_size(r->check->image) || r->level == VHDX_REPAIR_ALL;
+    return repair_may(r, VHDX_P_LOG_CUT) && r->check->has_tables && plain_end(r->check) != 0 &&
+           r->header.log_offset >= image_size(r->check->image);
 }
 
 static int mend_far_log(struct repair *r, struct vhdx_error *err)
@@ -420,18 +433,13 @@ static uint64_t wanted_size(const struct repair *r)
     return align_up(max_u64(size, end), MIB);
 }
 
-/*
- * A block that the file has lost must not come back as zeros, as if it were whole: the file does
- * not grow past one.
- */
 static bool short_file_applies(const struct repair *r)
 {
     bool found = false;
 
     for (size_t i = 0; i < ARRAY_LEN(short_files); i++)
         found = found || repair_may(r, short_files[i]);
-    return found && r->check->has_tables && wanted_size(r) != image_size(r->check->image) &&
-           (r->check->first_lost >= wanted_size(r) || !RULE_HOLDS(RULE_REPAIR_NOT_PAST_LOST));
+    return found && r->check->has_tables && wanted_size(r) != image_size(r->check->image);
 }
 
 static int mend_short_file(struct repair *r, struct vhdx_error *err)
