@@ -875,8 +875,8 @@ struct vhdx_recover_result {
  * vhdx_salvage() does. What is still valid is used; for the rest the file is searched at multiples
  * of 1 MiB, and what is found nowhere is concluded from the BAT and from the partition table or
  * file system on the disk. found is told all of it before anything is written. The file at path
- * stays bit-identical. out_path NULL: nothing is written, and what only reading the disk would show to be
- * lost is not reported. 0 also with losses.
+ * stays bit-identical. out_path NULL: nothing is written, and what only reading the disk would show
+ * to be lost is not reported. 0 also with losses.
  *
  * VHDX_E_NOT_VHDX if nothing of an image is found; VHDX_E_CORRUPT if what is found does not
  * suffice, or allows two readings between which nothing decides: then the message lists them, and
