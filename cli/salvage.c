@@ -46,20 +46,23 @@ static struct vhdx *open_to_look(const struct salvage_run *run)
 }
 
 /* Before hours are spent on a copy without the parent's data. */
-static void warn_of_parents(struct vhdx *v, const char *path)
+static void warn_of_parent(const struct vhdx_link *link, void *opaque)
 {
-    struct vhdx_link link;
+    const struct salvage_report *saved = opaque;
 
-    for (uint32_t depth = 1; image_link(v, depth, &link); depth++) {
-        if (link.status == VHDX_LINK_OK)
-            continue;
-        report_warning("%s: what a parent should supply is lost: %s", path,
-                       link.problem ? link.problem : "it cannot be opened");
-        for (size_t i = 0; i < link.steps_count; i++)
-            report("tried: %s", link.steps[i]);
-        report_hint("name the parent with --parent FILE, or say where to look with --search-dir "
-                    "DIR or --map-path 'C:\\VMs=/mnt/vms'");
-    }
+    report_warning("%s: what a parent should supply is lost: %s", saved->path,
+                   link->problem ? link->problem : "it cannot be opened");
+    for (size_t i = 0; i < link->steps_count; i++)
+        report("tried: %s", link->steps[i]);
+    report_hint("name the parent with --parent FILE, or say where to look with --search-dir "
+                "DIR or --map-path 'C:\\VMs=/mnt/vms'");
+}
+
+static void on_lost(const struct vhdx_lost_range *range, void *opaque)
+{
+    struct salvage_report *saved = opaque;
+
+    lost_list_add(range, &saved->lost);
 }
 
 static void report_failure(const struct salvage_run *run, struct vhdx *v,
@@ -134,8 +137,9 @@ static int save(const struct salvage_run *run, struct salvage_report *report,
     progress_init(&progress, run->progress_mode);
     options.flags = run->flags;
     options.open_options = &open;
-    options.lost = lost_list_add;
-    options.opaque = &report->lost;
+    options.lost = on_lost;
+    options.parent_lost = warn_of_parent;
+    options.opaque = report;
     options.progress.fn = on_progress;
     options.progress.opaque = &progress;
     report->result = (struct vhdx_salvage_result)VHDX_SALVAGE_RESULT_INIT;
@@ -165,8 +169,11 @@ static int save_and_tell(const struct salvage_run *run, struct vhdx *v,
                     saved->result.lost_bytes);
         return EXIT_FAILED;
     }
+    if (saved->result.is_log_lost)
+        report_warning("%s: its log could not be replayed: what was saved may be older than the "
+                       "disk was", run->path);
     show(run, saved);
-    return saved->result.lost_bytes > 0 ? EXIT_LOST : EXIT_FINE;
+    return saved->result.lost_bytes > 0 || saved->result.is_log_lost ? EXIT_LOST : EXIT_FINE;
 }
 
 int salvage_image(const struct salvage_run *run)
@@ -186,8 +193,6 @@ int salvage_image(const struct salvage_run *run)
     }
     saved.map_path = run->map_path ? run->map_path : default_map;
     if (rescue_map_open(&map, saved.map_path, run->flags & VHDX_CONVERT_REPLACE, &others)) {
-        if (v)
-            warn_of_parents(v, run->path);
         exit_code = save_and_tell(run, v, &saved, &map);
     }
     rescue_map_close(&map);

@@ -767,10 +767,12 @@ struct vhdx_salvage_options {
     void (*lost)(const struct vhdx_lost_range *range, void *opaque); /* may be NULL */
     void *opaque;
     struct vhdx_progress progress;
+    /* Before the copy: a parent cannot be had; what it should supply is lost. May be NULL. */
+    void (*parent_lost)(const struct vhdx_link *link, void *opaque);
 };
 
 #define VHDX_SALVAGE_OPTIONS_INIT \
-    { sizeof(struct vhdx_salvage_options), 0, NULL, NULL, NULL, { NULL, NULL } }
+    { sizeof(struct vhdx_salvage_options), 0, NULL, NULL, NULL, { NULL, NULL }, NULL }
 
 struct vhdx_salvage_result {
     size_t struct_size;
@@ -871,10 +873,10 @@ struct vhdx_recover_result {
 /*
  * Saves the disk of an image whose headers, region tables or metadata are gone to out_path, as
  * vhdx_salvage() does. What is still valid is used; for the rest the file is searched at multiples
- * of 1 MiB, and what is found nowhere is concluded from the BAT and from the partition table or file
- * system on the disk. found is told all of it before anything is written. The file at path stays
- * bit-identical. out_path NULL: nothing is written, and what only reading the disk would show to be
- * lost is not reported. 0 also with losses.
+ * of 1 MiB, and what is found nowhere is concluded from the BAT and from the partition table or
+ * file system on the disk. found is told all of it before anything is written. The file at path
+ * stays bit-identical. out_path NULL: nothing is written, and what only reading the disk would show
+ * to be lost is not reported. 0 also with losses.
  *
  * VHDX_E_NOT_VHDX if nothing of an image is found; VHDX_E_CORRUPT if what is found does not
  * suffice, or allows two readings between which nothing decides: then the message lists them, and

@@ -26,6 +26,7 @@ struct chain_link {
 };
 
 struct chain {
+    const struct image_layer *layer; /* borrowed; for the files of the parents, or NULL */
     uint32_t count;      /* images that are open */
     uint32_t link_count; /* count, or one more: the parent that could not be opened */
     struct image *images[LIMIT_CHAIN_LENGTH];

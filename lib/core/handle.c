@@ -12,12 +12,20 @@
 int handle_open(struct image *first, uint32_t flags, const struct vhdx_open_options *opts,
                 struct vhdx **ret, struct vhdx_error *err)
 {
+    return handle_open_layered(first, NULL, flags, opts, ret, err);
+}
+
+int handle_open_layered(struct image *first, const struct image_layer *layer, uint32_t flags,
+                        const struct vhdx_open_options *opts, struct vhdx **ret,
+                        struct vhdx_error *err)
+{
     struct vhdx *v = calloc(1, sizeof *v);
 
     if (!v) {
         image_close(first);
         return fail_nomem(err);
     }
+    v->chain.layer = layer;
     int r = chain_open(&v->chain, first, flags, opts, err);
     if (r < 0) {
         handle_close(v);

@@ -15,6 +15,11 @@ struct vhdx {
 int handle_open(struct image *first, uint32_t flags, const struct vhdx_open_options *opts,
                 struct vhdx **ret, struct vhdx_error *err);
 
+/* The same with a layer over the files of the parents. */
+int handle_open_layered(struct image *first, const struct image_layer *layer, uint32_t flags,
+                        const struct vhdx_open_options *opts, struct vhdx **ret,
+                        struct vhdx_error *err);
+
 /* Makes changes stable; nothing to do for a read-only handle. */
 int handle_flush(struct vhdx *v, struct vhdx_error *err);
 

@@ -383,7 +383,8 @@ static int read_metadata(struct image *img, struct vhdx_error *err)
     if (!buf || !table)
         return fail_nomem(err);
     if (region->length < METADATA_TABLE_SIZE)
-        return problem_end(img->sink, VHDX_P_METADATA_SIGNATURE, err, VHDX_E_CORRUPT, region->offset,
+        return problem_end(img->sink, VHDX_P_METADATA_SIGNATURE, err, VHDX_E_CORRUPT,
+                           region->offset,
                            "metadata region: length is %" PRIu32 ", must be at least 1 MiB",
                            region->length);
     int r = read_region(img, "metadata table", buf, METADATA_TABLE_SIZE, region->offset, err);

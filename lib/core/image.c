@@ -282,15 +282,21 @@ int image_open_io(const struct vhdx_io *io, struct image **ret, struct vhdx_erro
     return 0;
 }
 
-int image_open_path(const char *path, bool writable, struct image **ret, struct vhdx_error *err)
+static int open_path(const char *path, bool writable, const struct image_layer *layer,
+                     struct image **ret, struct vhdx_error *err)
 {
     CLEANUP_FREE char *copy = strdup(path);
     struct image *img = NULL;
+    struct file_id id;
     struct vhdx_io io;
 
     if (!copy)
         return fail_nomem(err);
     int r = file_open(path, writable, &io, err);
+    if (r == 0) {
+        file_get_id(&io, &id);
+        r = layer ? layer->open(&io, layer->opaque, err) : 0;
+    }
     if (r == 0)
         r = image_open_io(&io, &img, err);
     if (r < 0) {
@@ -298,15 +304,29 @@ int image_open_path(const char *path, bool writable, struct image **ret, struct 
         return r;
     }
     img->path = steal_ptr(copy);
+    img->has_id = true;
+    img->id = id;
     *ret = img;
     return 0;
 }
 
+int image_open_path(const char *path, bool writable, struct image **ret, struct vhdx_error *err)
+{
+    return open_path(path, writable, NULL, ret, err);
+}
+
+int image_open_layered(const char *path, const struct image_layer *layer, struct image **ret,
+                       struct vhdx_error *err)
+{
+    return open_path(path, false, layer, ret, err);
+}
+
 int image_lock(struct image *img, struct vhdx_error *err)
 {
+    struct file_id id;
     bool supported;
 
-    if (!img->has_id)
+    if (!file_get_id(&img->io, &id))
         return 0;
     int r = file_lock(&img->io, &supported, err);
     if (r == 0 && !supported)

@@ -98,6 +98,17 @@ static inline uint64_t image_size(const struct image *img)
 /* Opens the file at path without a lock and reads its identifier and headers. */
 int image_open_path(const char *path, bool writable, struct image **ret, struct vhdx_error *err);
 
+/* The same, read-only, through a layer over the file: open() makes *io, which is the file, what the
+   image is to read from, or closes it and fails. It is called before anything is read and may lock
+   the file; image_lock() then does nothing. */
+struct image_layer {
+    int (*open)(struct vhdx_io *io, void *opaque, struct vhdx_error *err);
+    void *opaque;
+};
+
+int image_open_layered(const char *path, const struct image_layer *layer, struct image **ret,
+                       struct vhdx_error *err);
+
 /* The same over a custom file, which belongs to the image from now on, also after a failure. */
 int image_open_io(const struct vhdx_io *io, struct image **ret, struct vhdx_error *err);
 

@@ -102,7 +102,8 @@ static int try_path(struct search *s, const char *path, uint32_t found_by, const
     struct image *img;
     bool by_guid = found_by == VHDX_FOUND_SEARCH_GUID;
 
-    int r = image_open_path(path, false, &img, &problem);
+    int r = s->chain->layer ? image_open_layered(path, s->chain->layer, &img, &problem)
+                            : image_open_path(path, false, &img, &problem);
     if (r == -VHDX_E_NOMEM)
         return fail_nomem(err);
     if (r < 0) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/io.h"
 #include "util/cleanup.h"
 
 /* A read that fails is done again in pieces of the first size, and where one of these fails, in
@@ -19,6 +20,7 @@
 
 struct tolerant {
     struct vhdx_io below;
+    bool is_owner; /* of below */
     pthread_mutex_t lock;
     struct ranges bad; /* under lock */
 };
@@ -84,6 +86,8 @@ static void tolerant_close(void *opaque)
 {
     struct tolerant *t = opaque;
 
+    if (t->is_owner)
+        io_close(&t->below);
     ranges_free(&t->bad);
     pthread_mutex_destroy(&t->lock);
     free(t);
@@ -100,6 +104,22 @@ int tolerant_open(const struct vhdx_io *below, struct vhdx_io *ret, struct vhdx_
     *ret = (struct vhdx_io){ .struct_size = sizeof *ret, .opaque = t, .pread = tolerant_pread,
                              .size = tolerant_size, .close = tolerant_close };
     return 0;
+}
+
+int tolerant_adopt(struct vhdx_io *below, struct vhdx_io *ret, struct vhdx_error *err)
+{
+    int r = tolerant_open(below, ret, err);
+
+    if (r < 0)
+        io_close(below);
+    else
+        ((struct tolerant *)ret->opaque)->is_owner = true;
+    return r;
+}
+
+bool tolerant_is(const struct vhdx_io *io)
+{
+    return io->pread == tolerant_pread;
 }
 
 bool tolerant_next_bad(const struct vhdx_io *tolerant, uint64_t start, uint64_t end,

@@ -13,6 +13,7 @@
 #include "util/cleanup.h"
 #include "util/iszero.h"
 #include "util/limits.h"
+#include "util/rules.h"
 
 /* ---- Findings ------------------------------------------------------------------------------- */
 
@@ -200,8 +201,8 @@ static int check_leaks(struct check *c, struct vhdx_error *err)
     return r;
 }
 
-/* QEMU's first block begins at a multiple of this and of the block's size, and its files are created
-   so long. */
+/* QEMU's first block begins at a multiple of this and of the block's size; its files are so long
+   from the beginning. */
 #define QEMU_FIRST_BLOCK (8 * MIB)
 
 static void check_file_end(struct check *c)
@@ -226,12 +227,16 @@ static void check_file_end(struct check *c)
 
 /* ---- The course ----------------------------------------------------------------------------- */
 
-/* Where the structures end that begin in the file, the blocks aside. */
+/*
+ * Where the structures end that begin in the file, the blocks aside. What begins behind its end is
+ * none of it: if a repair let the file grow there, a block that was lost in between would come back
+ * as zeros, as if it were whole.
+ */
 static uint64_t regions_end(const struct image *img)
 {
     uint64_t end = HEADER_SECTION_SIZE;
 
-    if (img->header.log_offset < image_size(img))
+    if (img->header.log_offset < image_size(img) || !RULE_HOLDS(RULE_REPAIR_NOT_PAST_LOST))
         end = max_u64(end, img->header.log_offset + img->header.log_length);
     for (uint32_t i = 0; i < img->regions->count; i++) {
         const struct region *g = &img->regions->regions[i];
@@ -248,6 +253,8 @@ static void count_leaks_again(struct check *c)
     struct vhdx_check_result *r = &c->result;
     uint64_t safe = 0, all = 0, none = 0;
 
+    if (r->leaks == 0)
+        return;
     for (uint32_t p = 100; p < 800; p++) {
         const struct problem_text *text = problem_text(p);
         if (!text || text->severity < VHDX_SEVERITY_ERROR)
@@ -266,7 +273,6 @@ static int check_blocks(struct check *c, struct vhdx_error *err)
     c->has_tables = true;
     c->result.total_blocks = c->image->geometry.payload_blocks;
     c->last_end = regions_end(c->image);
-    c->first_lost = UINT64_MAX;
 
     int r = check_progress(c, 0, err);
     if (r == 0)

@@ -60,7 +60,6 @@ struct check {
                              entry was lost (BAT_SHIFTED) */
     bool has_orphan;      /* there is one, of a block's length: it must be that block */
     uint64_t orphan_offset;
-    uint64_t first_lost;  /* where the first block past the end of the file lies; UINT64_MAX */
 };
 
 /*

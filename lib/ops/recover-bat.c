@@ -22,6 +22,7 @@ struct fitting {
     uint64_t limit;        /* entries up to the next structure */
     uint64_t last_used;    /* index + 1 */
     bool was_present;      /* the last payload entry was */
+    uint64_t partial;      /* partially present blocks of this chunk so far */
     bool slot_is_open;     /* an empty slot stands behind one */
 };
 
@@ -70,6 +71,8 @@ static void take_entry(struct fitting *t, uint64_t index, uint64_t entry)
     bool is_bitmap = bat_index_is_bitmap(&t->g, index, &number);
 
     if (is_bitmap) {
+        f->bad += bat_is_present(entry) ? 0 : t->partial; /* they need it */
+        t->partial = 0;
         t->slot_is_open = entry == 0 && t->was_present;
     } else {
         bool present = bat_is_present(entry) && (entry & BAT_RESERVED_BITS) == 0;
@@ -81,8 +84,11 @@ static void take_entry(struct fitting *t, uint64_t index, uint64_t entry)
         return;
     f->used++;
     t->last_used = index + 1;
-    f->partial += !is_bitmap && (entry & (MIB - 1)) == BLOCK_PARTIALLY_PRESENT;
-    if (entry_is_bad(t, index, entry)) {
+    bool is_partial = !is_bitmap && (entry & (MIB - 1)) == BLOCK_PARTIALLY_PRESENT;
+    f->partial += is_partial;
+    t->partial += is_partial && t->bat->has_parent;
+    if (entry_is_bad(t, index, entry) ||
+        (!is_bitmap && t->bat->blocks != 0 && number >= t->bat->blocks)) {
         f->bad++;
         return;
     }
@@ -132,6 +138,7 @@ static int first_pass(struct fitting *t, struct vhdx_error *err)
         for (uint64_t i = 0; i < count && first + i < t->limit; i++)
             take_entry(t, first + i, le64_get(t->window[i]));
     }
+    t->f->bad += t->partial; /* their chunk's bitmap was not reached */
     t->f->entries = t->limit;
     return 0;
 }

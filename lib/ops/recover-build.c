@@ -2,8 +2,9 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * Writing what is missing into the scratch file; see recover.h. What stays, stays in its place; what
- * is made up is put behind everything that the file holds, or that a block past its end would hold.
+ * Writing what is missing into the scratch file; see recover.h. What stays, stays in its place;
+ * what is made up is put behind everything that the file holds, or that a block past its end would
+ * hold.
  */
 
 #include <inttypes.h>
@@ -105,8 +106,8 @@ static int build_metadata(struct build *b, struct vhdx_error *err)
     const struct metadata *c = &rc->chosen;
 
     if (!m || !m->is_intact || m->m.block_size != c->block_size ||
-        m->m.logical_sector_size != c->logical_sector_size || m->m.virtual_size != c->virtual_size ||
-        m->m.has_parent != c->has_parent)
+        m->m.logical_sector_size != c->logical_sector_size ||
+        m->m.virtual_size != c->virtual_size || m->m.has_parent != c->has_parent)
         return make_metadata(b, err);
     b->metadata.offset = m->offset;
     b->metadata.length = m->length;

@@ -3,10 +3,10 @@
 
 /*
  * The log of an image to be recovered; see recover.h. If a header is left it tells where the log is
- * and whether it counts. Without one, a log that the search has found may be clean or dirty. A clean
- * log's last sequence has reached its place: replaying it would change nothing. So if one of the
- * sequences in a log changes nothing, that was the last session and the log is clean; if the only
- * one changes something, it is taken as dirty.
+ * and whether it counts. Without one, a log that the search has found may be clean or dirty. A
+ * clean log's last sequence has reached its place: replaying it would change nothing. So if one of
+ * the sequences in a log changes nothing, that was the last session and the log is clean; if the
+ * only one changes something, it is taken as dirty.
  */
 
 #include <inttypes.h>

@@ -99,7 +99,8 @@ static int score_of(const struct recover_plan *p)
 
     if (f->present > 0)
         score += 10 + (int)(f->data ? 35 * f->covered / f->data : 35) +
-                 (int)min_u64(20 * f->adjacent / blocks, 20);
+                 (int)((f->adjacent >= f->present - f->present / 4 ? 20 : 10) *
+                       min_u64(f->adjacent, blocks) / blocks);
     if (p->metadata)
         score += (p->metadata->is_intact ? 3 : 1) + (f->entries >= p->bat.wanted ? 2 : 0);
     if (has_chunks(p))
@@ -108,7 +109,13 @@ static int score_of(const struct recover_plan *p)
         score += p->signs.sector_size == UINT64_C(1) << p->bat.sector_shift ? 1 : -3;
     score -= (int)(f->used ? 60 * f->bad / f->used : 0);
     score -= (int)(60 * min_u64(f->overlaps, blocks) / blocks);
-    return score < 0 ? 0 : score > 99 ? 99 : score;
+    return score < 0 ? 0 : score;
+}
+
+/* Nothing that is concluded is certain. */
+static uint32_t percent(const struct recover_plan *p)
+{
+    return (uint32_t)(p->score < 99 ? p->score : 99);
 }
 
 /* Do both plans show the same disk, but perhaps for its size? */
@@ -133,7 +140,11 @@ static bool contains(const struct recover_plan *a, const struct recover_plan *b)
 
 static bool dominates(const struct recover_plan *a, const struct recover_plan *b)
 {
-    return contains(a, b) && !contains(b, a) && a->score + DOMINANCE > b->score;
+    bool knows_more = a->bat.offset == b->bat.offset && !b->metadata &&
+                      recover_knows(a->metadata, METADATA_FILE_PARAMETERS);
+
+    return (knows_more || (contains(a, b) && !contains(b, a))) &&
+           a->score + DOMINANCE > b->score;
 }
 
 /* ---- All plans ------------------------------------------------------------------------------ */
@@ -164,7 +175,7 @@ static void bound_entries(const struct recover *rc, struct recover_plan *p)
         size = m->m.virtual_size;
     if (m && m->offset > p->bat.offset)
         max = min_u64(max, (m->offset - p->bat.offset) / BAT_ENTRY_SIZE);
-    p->bat.wanted = 0;
+    p->bat.wanted = p->bat.blocks = 0;
     if (size != 0) {
         struct geometry g;
         const struct metadata sizes = {
@@ -174,6 +185,7 @@ static void bound_entries(const struct recover *rc, struct recover_plan *p)
         };
         geometry_init(&g, &sizes);
         p->bat.wanted = g.bat_entries;
+        p->bat.blocks = g.payload_blocks;
         max = min_u64(max, g.bat_entries);
     }
     p->bat.entries = max;
@@ -235,7 +247,7 @@ static int try_sizes(struct plans *all, struct recover_plan *p, struct vhdx_erro
     return r;
 }
 
-/* metadata_count: that none of the candidates is the right one is tried, too, unless it is listed. */
+/* That no metadata candidate is the right one is tried, too, unless one is listed. */
 static int try_all(struct plans *all, bool is_bat_listed, struct vhdx_error *err)
 {
     struct recover *rc = all->rc;
@@ -272,22 +284,24 @@ static bool is_dominated(const struct plans *all, uint32_t which)
 static int fail_ambiguous(const struct recover_plan *a, const struct recover_plan *b,
                           struct vhdx_error *err)
 {
-    if (a->bat.offset != b->bat.offset)
-        return fail(err, VHDX_E_CORRUPT, a->bat.offset,
-                    "the BAT may lie at %#" PRIx64 " (%d %%) or at %#" PRIx64 " (%d %%), and "
-                    "nothing decides: bat_offset must be given", a->bat.offset, a->score,
-                    b->bat.offset, b->score);
+    uint64_t at = a->bat.offset;
+    uint32_t sure_a = percent(a), sure_b = percent(b);
+
+    if (at != b->bat.offset)
+        return fail(err, VHDX_E_CORRUPT, at,
+                    "the BAT may lie at %#" PRIx64 " (%" PRIu32 " %%) or at %#" PRIx64 " (%" PRIu32
+                    " %%), and nothing decides: bat_offset must be given", at, sure_a,
+                    b->bat.offset, sure_b);
     if (a->bat.block_shift != b->bat.block_shift)
-        return fail(err, VHDX_E_CORRUPT, a->bat.offset,
-                    "by the BAT at %#" PRIx64 " the block size may be %" PRIu64 " MiB (%d %%) or "
-                    "%" PRIu64 " MiB (%d %%), and nothing decides: block_size must be given",
-                    a->bat.offset, UINT64_C(1) << (a->bat.block_shift - 20), a->score,
-                    UINT64_C(1) << (b->bat.block_shift - 20), b->score);
-    return fail(err, VHDX_E_CORRUPT, a->bat.offset,
-                "by the BAT at %#" PRIx64 " the logical sector size may be %d (%d %%) or %d "
-                "(%d %%), and nothing decides: logical_sector_size must be given",
-                a->bat.offset, 1 << a->bat.sector_shift, a->score, 1 << b->bat.sector_shift,
-                b->score);
+        return fail(err, VHDX_E_CORRUPT, at,
+                    "by the BAT at %#" PRIx64 " the block size may be %d MiB (%" PRIu32
+                    " %%) or %d MiB (%" PRIu32 " %%), and nothing decides: block_size must be "
+                    "given", at, 1 << (a->bat.block_shift - 20), sure_a,
+                    1 << (b->bat.block_shift - 20), sure_b);
+    return fail(err, VHDX_E_CORRUPT, at,
+                "by the BAT at %#" PRIx64 " the logical sector size may be %d (%" PRIu32
+                " %%) or %d (%" PRIu32 " %%), and nothing decides: logical_sector_size must be "
+                "given", at, 1 << a->bat.sector_shift, sure_a, 1 << b->bat.sector_shift, sure_b);
 }
 
 /* The sizes of sectors alone are decided by what is usual. */
@@ -352,7 +366,7 @@ static void tell_bat(struct recover *rc, const struct recover_plan *p)
         snprintf(coverage, sizeof coverage, ", %" PRIu64 " %% of the data in the file in blocks",
                  100 * f->covered / f->data);
     recover_found(rc, VHDX_RECOVER_BAT, source,
-                  source != VHDX_SOURCE_FOUND ? 100 : (uint32_t)p->score, p->bat.offset, 0,
+                  source != VHDX_SOURCE_FOUND ? 100 : percent(p), p->bat.offset, 0,
                   "%" PRIu64 " blocks in the file, %" PRIu64 " past its end, %" PRIu64
                   " bad entries%s; disk begins with: %s", f->present, f->past,
                   f->bad + f->overlaps, coverage, p->signs.text);
@@ -372,7 +386,7 @@ static void tell_sizes(struct recover *rc, const struct recover_plan *p)
         recover_found(rc, VHDX_RECOVER_BLOCK_SIZE, VHDX_SOURCE_INTACT, 100, VHDX_OFFSET_NONE,
                       block_size, "from the metadata");
     else
-        recover_found(rc, VHDX_RECOVER_BLOCK_SIZE, VHDX_SOURCE_GUESSED, (uint32_t)p->score,
+        recover_found(rc, VHDX_RECOVER_BLOCK_SIZE, VHDX_SOURCE_GUESSED, percent(p),
                       VHDX_OFFSET_NONE, block_size,
                       "%" PRIu64 " of %" PRIu64 " blocks end where another or the file does",
                       f->adjacent, f->present);
@@ -522,6 +536,18 @@ static bool is_lost_bat(const struct recover *rc, const struct recover_plan *p)
     return is_fixed && p->fit.present + p->fit.past == 0;
 }
 
+/* A BAT of nothing but zeros, where the file holds more than structures, is a lost one. */
+static int look_for_data(struct recover *rc, bool *ret_found, struct vhdx_error *err)
+{
+    int r = search(rc, err);
+
+    *ret_found = false;
+    for (uint64_t mib = 1; r == 0 && mib < rc->data.size_mib && !*ret_found; mib++)
+        *ret_found = recover_has_data(rc, mib);
+    read_listed(rc);
+    return r;
+}
+
 static int plan_by_bat(struct recover *rc, struct plans *all, int pass, bool *ret_done,
                        struct vhdx_error *err)
 {
@@ -536,10 +562,13 @@ static int plan_by_bat(struct recover *rc, struct plans *all, int pass, bool *re
         r = choose(all, &best, err);
     if (r < 0)
         return r;
-    *ret_done = best && !is_lost_bat(rc, best);
+    bool is_lost = !best || is_lost_bat(rc, best);
+    if (!is_lost && best->fit.used == 0 && is_listed)
+        r = look_for_data(rc, &is_lost, err);
+    *ret_done = r == 0 && !is_lost;
     if (*ret_done)
         take_plan(rc, best);
-    return 0;
+    return r;
 }
 
 int recover_plan(struct recover *rc, struct vhdx_error *err)

@@ -33,7 +33,7 @@ static uint64_t region_max(const struct recover *rc, uint64_t offset)
     return min_u64(rc->size - offset, METADATA_LENGTH_MAX);
 }
 
-/* The item with the id of k in a table that may be damaged; false if there is none in the region. */
+/* The item with the id of k in a table that may be damaged; false if the region has none. */
 static bool find_item(const struct table_view *v, enum metadata_known k,
                       struct metadata_item *ret)
 {
@@ -81,6 +81,8 @@ static void read_item(const struct table_view *v, enum metadata_known k,
                metadata_item_decode(k, buf, item.length, at, NULL, &m->m, NULL) < 0) {
         return;
     }
+    if (k == METADATA_VIRTUAL_DISK_SIZE && m->m.virtual_size == 0)
+        return; /* one that was never filled in */
     m->known |= 1u << k;
     m->length = (uint32_t)max_u64(m->length, align_up((uint64_t)item.offset + item.length, MIB));
 }

@@ -84,6 +84,7 @@ void recover_signs(const struct disk_reader *reader, struct disk_signs *ret);
 struct recover_bat {
     uint64_t offset;
     uint64_t entries;     /* to look at, at most */
+    uint64_t blocks;      /* of the disk; 0: not known */
     uint64_t wanted;      /* entries that it must have; 0: not known */
     uint32_t block_shift, sector_shift, chunk_shift;
     bool has_parent;

@@ -93,20 +93,27 @@ static bool ambiguous_headers_apply(const struct repair *r)
 }
 
 /* Does the header name a log whose active sequence can be found? */
-static bool has_sequence(const struct repair *r, const struct header *h)
+static int has_sequence(const struct repair *r, const struct header *h, bool *ret,
+                        struct vhdx_error *err)
 {
     struct log_sequence sequence = { 0 };
     struct log_ring ring = { 0 };
     uint64_t size = 0;
 
-    if (guid_is_zero(&h->log_guid) || header_verify_log(h, 0, NULL, NULL) < 0 ||
-        io_size(r->io, &size, NULL) < 0 || !range_fits(h->log_offset, h->log_length, size))
-        return false;
-    bool found = log_ring_init(&ring, r->io, h->log_offset, h->log_length, NULL) == 0 &&
-                 log_scan(&ring, &h->log_guid, &sequence, NULL) == 0 && sequence.count > 0;
+    *ret = false;
+    if (guid_is_zero(&h->log_guid) || header_verify_log(h, 0, NULL, NULL) < 0)
+        return 0;
+    int c = io_size(r->io, &size, err);
+    if (c < 0 || !range_fits(h->log_offset, h->log_length, size))
+        return c;
+    c = log_ring_init(&ring, r->io, h->log_offset, h->log_length, err);
+    if (c == 0)
+        c = log_scan(&ring, &h->log_guid, &sequence, err);
+    if (c == 0)
+        *ret = sequence.count > 0;
     log_sequence_end(&sequence);
     log_ring_end(&ring);
-    return found;
+    return c == -VHDX_E_LIMIT ? 0 : c;
 }
 
 static int mend_ambiguous_headers(struct repair *r, struct vhdx_error *err)
@@ -121,7 +128,13 @@ static int mend_ambiguous_headers(struct repair *r, struct vhdx_error *err)
         if (c < 0)
             return c;
     }
-    int chosen = !has_sequence(r, &h[0]) && has_sequence(r, &h[1]);
+    bool found[2] = { false, false };
+    for (int i = 0; i < 2; i++) {
+        int c = has_sequence(r, &h[i], &found[i], err);
+        if (c < 0)
+            return c;
+    }
+    int chosen = !found[0] && found[1];
     r->header = h[chosen];
     r->header_copy = chosen;
     int c = repair_put_headers(r, h[chosen], err);
@@ -280,6 +293,19 @@ static int build_overlay(struct repair *r, struct overlay **ret, struct vhdx_err
     return c;
 }
 
+/* A log that is good for nothing, or whose changes nothing can be made of. */
+static int drop_broken_log(struct repair *r, enum vhdx_problem problem, struct vhdx_error *err)
+{
+    struct header h = r->header;
+
+    h.log_guid = (struct guid){ { 0 } };
+    int c = repair_put_headers(r, h, err);
+    if (c == 0)
+        repair_done(r, problem, h.log_offset, 0, 0,
+                    "log: given up, what only it held is lost");
+    return c;
+}
+
 /*
  * Replays the log into what is left of the file. The file keeps its size, so that the next check
  * finds what was cut off; interrupted, it is done again.
@@ -298,6 +324,8 @@ static int mend_truncated_log(struct repair *r, struct vhdx_error *err)
     int c = io_size(io, &clipped.size, err);
     if (c == 0)
         c = build_overlay(r, &overlay, err);
+    if (c == -VHDX_E_TRUNCATED || c == -VHDX_E_CORRUPT || c == -VHDX_E_LIMIT)
+        return drop_broken_log(r, VHDX_P_LOG_FILE_TRUNCATED, err);
     if (c == 0) {
         r->io = &view;
         c = repair_apply_log(r, overlay, err);
@@ -352,15 +380,13 @@ static uint64_t plain_end(const struct check *c)
 }
 
 /*
- * A clean log that lies behind the end of the file holds nothing, and may be anywhere; or the file
- * may not grow to the end of a log because of a block that was lost before that. A lost block where
- * the new log lies is found to lie on it next.
+ * A clean log that lies behind the end of the file holds nothing, and may be anywhere. A lost block
+ * where the new log lies is found to lie on it next.
  */
 static bool far_log_applies(const struct repair *r)
 {
-    if (!repair_may(r, VHDX_P_LOG_CUT) || !r->check->has_tables || plain_end(r->check) == 0)
-        return false;
-    return r->header.log_offset >= image_size(r->check->image) || r->level == VHDX_REPAIR_ALL;
+    return repair_may(r, VHDX_P_LOG_CUT) && r->check->has_tables && plain_end(r->check) != 0 &&
+           r->header.log_offset >= image_size(r->check->image);
 }
 
 static int mend_far_log(struct repair *r, struct vhdx_error *err)
@@ -407,18 +433,13 @@ static uint64_t wanted_size(const struct repair *r)
     return align_up(max_u64(size, end), MIB);
 }
 
-/*
- * A block that the file has lost must not come back as zeros, as if it were whole: the file does
- * not grow past one.
- */
 static bool short_file_applies(const struct repair *r)
 {
     bool found = false;
 
     for (size_t i = 0; i < ARRAY_LEN(short_files); i++)
         found = found || repair_may(r, short_files[i]);
-    return found && r->check->has_tables && wanted_size(r) != image_size(r->check->image) &&
-           (r->check->first_lost >= wanted_size(r) || !RULE_HOLDS(RULE_REPAIR_NOT_PAST_LOST));
+    return found && r->check->has_tables && wanted_size(r) != image_size(r->check->image);
 }
 
 static int mend_short_file(struct repair *r, struct vhdx_error *err)

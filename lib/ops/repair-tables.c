@@ -19,6 +19,13 @@ static bool any_applies(const struct repair *r, const enum vhdx_problem *problem
     return false;
 }
 
+/* Is there a log to carry the changes? */
+static bool has_log(const struct repair *r)
+{
+    return r->check->image && r->header.log_length >= MIB &&
+           range_fits(r->header.log_offset, r->header.log_length, image_size(r->check->image));
+}
+
 /* A table became what it should be. Fails if that is what it was already. */
 static int end_patches(struct patches *p, const char *what, struct vhdx_error *err)
 {
@@ -39,10 +46,10 @@ static const enum vhdx_problem table_problems[] = {
     VHDX_P_REGION_RESERVED,
 };
 
-/* A table that is right by itself is overwritten by the other one only if that leads to an image. */
+/* A table that is right by itself is overwritten only by one that leads to an image. */
 bool repair_tables_apply(const struct repair *r)
 {
-    return r->check->image && r->check->image->regions &&
+    return has_log(r) && r->check->image->regions &&
            (r->check->has_tables || check_count(r->check, VHDX_P_REGION_TABLES_DIFFER) == 0) &&
            (r->check->image->region_tables[0].valid || r->check->image->region_tables[1].valid) &&
            any_applies(r, table_problems, ARRAY_LEN(table_problems));
@@ -122,7 +129,7 @@ static const enum vhdx_problem metadata_problems[] = {
 
 bool repair_metadata_apply(const struct repair *r)
 {
-    return any_applies(r, metadata_problems, ARRAY_LEN(metadata_problems)) &&
+    return has_log(r) && any_applies(r, metadata_problems, ARRAY_LEN(metadata_problems)) &&
            check_count(r->check, VHDX_P_METADATA_COUNT) == 0;
 }
 
@@ -231,7 +238,8 @@ struct bat_repair {
 
 bool repair_bat_apply(const struct repair *r)
 {
-    return r->check->has_tables && any_applies(r, bat_problems, ARRAY_LEN(bat_problems));
+    return r->check->has_tables && has_log(r) &&
+           any_applies(r, bat_problems, ARRAY_LEN(bat_problems));
 }
 
 static int put_entry(struct bat_repair *b, const struct check *c, uint64_t index, uint64_t entry,

@@ -123,7 +123,8 @@ void repair_patches_drop(struct patches *p)
     free(p);
 }
 
-/* File sizes for the entries: what is there is stable, and nothing is needed beyond. */
+/* File sizes for the entries: what is there is stable, and nothing is needed beyond. A rest behind
+   the last structure is none of it: a replay does not make it whole. */
 static int file_sizes(struct patches *p, uint64_t *ret_flushed, uint64_t *ret_last,
                       struct vhdx_error *err)
 {
@@ -131,7 +132,8 @@ static int file_sizes(struct patches *p, uint64_t *ret_flushed, uint64_t *ret_la
 
     int c = io_size(p->r->io, &size, err);
     *ret_flushed = align_down(size, MIB);
-    *ret_last = align_up(size, MIB);
+    bool is_rest = p->r->check->last_end <= align_down(size, MIB);
+    *ret_last = is_rest ? align_down(size, MIB) : align_up(size, MIB);
     return c;
 }
 

@@ -25,6 +25,7 @@
 #include "io/scratch.h"
 #include "io/tolerant.h"
 #include "ops/convert.h"
+#include "ops/info.h"
 #include "ops/repair.h"
 #include "ops/stream.h"
 #include "util/cleanup.h"
@@ -36,7 +37,8 @@ struct salvage {
     struct vhdx_io file, tolerant, scratch;
     uint64_t file_end;    /* what lies behind it in the file was cut off */
     struct ranges lost;   /* of the disk */
-    struct ranges hidden; /* of these, what the image shows must not be believed */
+    struct ranges hidden[LIMIT_CHAIN_LENGTH]; /* of the disk: what the image of each depth, and
+                             those below it, show must not be believed */
     bool is_log_lost;     /* a log was given up that may have held changes */
     bool is_out_of_memory;
     struct vhdx *v;
@@ -115,7 +117,7 @@ static int prepare(struct salvage *s, struct vhdx_error *err)
     for (size_t i = 0; r == 0 && lost && i < lost->count; i++) {
         uint64_t start = lost->items[i].start, len = lost->items[i].end - start;
         add_lost(s, start, len);
-        add_range(s, &s->hidden, start, len);
+        add_range(s, &s->hidden[0], start, len);
     }
     return r;
 }
@@ -133,9 +135,25 @@ static int mend(struct salvage *s, struct vhdx_repair_result *ret, struct vhdx_e
     return r < 0 ? r : repair_run(&repair, ret, err);
 }
 
+/* The files of the parents: locked, and tolerant too. */
+static int open_parent_layer(struct vhdx_io *io, void *opaque, struct vhdx_error *err)
+{
+    struct vhdx_io file = *io;
+    bool supported;
+
+    (void)opaque;
+    int r = file_lock(&file, &supported, err);
+    if (r < 0) {
+        io_close(&file);
+        return r;
+    }
+    return tolerant_adopt(&file, io, err);
+}
+
 static int open_mended(struct salvage *s, struct vhdx_error *err)
 {
     static const struct vhdx_open_options defaults = VHDX_OPEN_OPTIONS_INIT;
+    static const struct image_layer parent_layer = { .open = open_parent_layer };
     const struct vhdx_open_options *opts = s->opts->open_options;
     struct vhdx_io borrowed = s->scratch;
     struct image *img;
@@ -145,55 +163,59 @@ static int open_mended(struct salvage *s, struct vhdx_error *err)
     if (r < 0)
         return r;
     img->path = strdup(s->path); /* its folder is where the parent may be */
-    return handle_open(img, VHDX_OPEN_PARTIAL_CHAIN | s->job->open_flags, opts ? opts : &defaults,
-                       &s->v, err);
+    return handle_open_layered(img, &parent_layer, VHDX_OPEN_PARTIAL_CHAIN | s->job->open_flags,
+                               opts ? opts : &defaults, &s->v, err);
 }
 
 /* ---- What the image does not tell any more -------------------------------------------------- */
 
-static void hide(struct salvage *s, uint64_t offset, uint64_t len)
+/* The file of the image at a depth, as far as it could be read. */
+static const struct vhdx_io *tolerant_file(const struct salvage *s, uint32_t depth)
 {
-    add_lost(s, offset, len);
-    add_range(s, &s->hidden, offset, len);
+    return depth == 0 ? &s->tolerant : &s->v->chain.images[depth]->io;
 }
 
 /* Entries of the BAT that could not be read. */
-static void hide_unread_entries(struct salvage *s, const struct image *img)
+static void hide_unread_entries(struct salvage *s, uint32_t depth)
 {
+    const struct image *img = s->v->chain.images[depth];
     uint64_t start = image_bat_region(img)->offset;
     uint64_t end = start + img->geometry.bat_entries * BAT_ENTRY_SIZE;
     struct range bad;
 
-    for (uint64_t at = start; tolerant_next_bad(&s->tolerant, at, end, &bad); at = bad.end) {
+    for (uint64_t at = start; tolerant_next_bad(tolerant_file(s, depth), at, end, &bad);
+         at = bad.end) {
         uint64_t last = (bad.end - 1 - start) / BAT_ENTRY_SIZE, offset, len;
         for (uint64_t i = (bad.start - start) / BAT_ENTRY_SIZE; i <= last; i++) {
             check_block_range(&img->geometry, i, &offset, &len);
-            hide(s, offset, len);
+            add_range(s, &s->hidden[depth], offset, len);
         }
     }
 }
 
 /* Bits of a partially present block's bitmap that could not be read. */
-static void hide_unread_bits(struct salvage *s, const struct image *img, uint64_t block,
+static void hide_unread_bits(struct salvage *s, uint32_t depth, uint64_t block,
                              uint64_t bitmap_offset)
 {
-    const struct geometry *g = &img->geometry;
+    const struct geometry *g = &s->v->chain.images[depth]->geometry;
     uint32_t shift = g->sector_shift + 3; /* a byte of the bitmap describes 8 sectors */
     uint64_t bytes = UINT64_C(1) << (g->block_shift - shift);
     uint64_t start = bitmap_offset + (block & ((UINT64_C(1) << g->chunk_shift) - 1)) * bytes;
     struct range bad;
 
-    for (uint64_t at = start; tolerant_next_bad(&s->tolerant, at, start + bytes, &bad);
-         at = bad.end) {
+    for (uint64_t at = start;
+         tolerant_next_bad(tolerant_file(s, depth), at, start + bytes, &bad); at = bad.end) {
         uint64_t offset = (block << g->block_shift) + ((bad.start - start) << shift);
         uint64_t len = (bad.end - bad.start) << shift;
         if (offset < g->virtual_size)
-            hide(s, offset, min_u64(len, g->virtual_size - offset));
+            add_range(s, &s->hidden[depth], offset, min_u64(len, g->virtual_size - offset));
     }
 }
 
-static int hide_unread_bitmaps(struct salvage *s, struct image *img, struct vhdx_error *err)
+/* Reads all of an image's tables, so that what of them cannot be read is known. */
+static int hide_unread_tables(struct salvage *s, uint32_t depth, struct vhdx_error *err)
 {
+    struct image *img = s->v->chain.images[depth];
     CLEANUP_FREE uint8_t *buf = malloc(BITMAP_BLOCK_SIZE);
     struct table_window window = { 0 };
     uint64_t entry, bitmap = 0, read = UINT64_MAX;
@@ -205,80 +227,77 @@ static int hide_unread_bitmaps(struct salvage *s, struct image *img, struct vhdx
             continue;
         r = table_bitmap_entry(img, &window, block, &bitmap, err);
         if (r == 0 && bat_file_offset(bitmap) != read) {
-            read = bat_file_offset(bitmap); /* so that what cannot be read is known */
+            read = bat_file_offset(bitmap);
             r = image_pread(img, "sector bitmap block", buf, BITMAP_BLOCK_SIZE, read, err);
         }
         if (r == 0)
-            hide_unread_bits(s, img, block, read);
+            hide_unread_bits(s, depth, block, read);
     }
     table_window_end(&window);
+    if (r == 0)
+        hide_unread_entries(s, depth);
     return r;
 }
 
-static int on_hole(const struct vhdx_extent *e, void *opaque)
+/* What of an extent must not be believed: an image above the one that decided, or that one, may
+   have said something else. */
+static int on_extent(const struct vhdx_extent *e, void *opaque)
 {
     struct salvage *s = opaque;
+    const struct chain *c = &s->v->chain;
+    bool is_whole = !c->images[c->count - 1]->metadata.has_parent;
+    uint64_t end = e->offset + e->length;
+    struct range hidden;
 
-    if (e->kind == VHDX_EXTENT_HOLE && e->depth + 1 >= s->v->chain.count)
+    /* What the parent that is not there should supply. */
+    if (!is_whole && e->kind == VHDX_EXTENT_HOLE && e->depth + 1 >= c->count)
         add_lost(s, e->offset, e->length);
+    for (uint32_t d = 0; d <= e->depth && d < c->count; d++)
+        for (uint64_t at = e->offset; ranges_next(&s->hidden[d], at, end, &hidden);
+             at = hidden.end)
+            add_lost(s, hidden.start, hidden.end - hidden.start);
     return 0;
 }
 
-/* What the parent that is not there should supply. */
-static int find_unsupplied(struct salvage *s, struct vhdx_error *err)
+static void tell_of_parent(const struct salvage *s)
 {
     const struct chain *c = &s->v->chain;
+    struct vhdx_link link;
 
-    if (!c->images[c->count - 1]->metadata.has_parent)
-        return 0;
-    return map_walk(c, 0, c->images[0]->geometry.virtual_size, on_hole, s, err);
+    if (c->link_count == c->count || !s->opts->parent_lost)
+        return;
+    info_link(s->v, c->count, &link);
+    link.struct_size = sizeof link;
+    s->opts->parent_lost(&link, s->opts->opaque);
 }
 
 static int find_untold(struct salvage *s, struct vhdx_error *err)
 {
-    struct image *img = s->v->chain.images[0];
+    const struct chain *c = &s->v->chain;
+    int r = 0;
 
-    hide_unread_entries(s, img);
-    int r = img->metadata.has_parent ? hide_unread_bitmaps(s, img, err) : 0;
-    return r < 0 ? r : find_unsupplied(s, err);
+    tell_of_parent(s);
+
+    for (uint32_t d = 0; d < c->count && r == 0; d++)
+        r = hide_unread_tables(s, d, err);
+    return r < 0 ? r : map_walk(c, 0, c->images[0]->geometry.virtual_size, on_extent, s, err);
 }
 
 /* ---- Copying -------------------------------------------------------------------------------- */
 
-/* A parent's piece that cannot be read as a whole: sector by sector. */
-static int read_pieces(struct salvage *s, const struct chain *c, const struct vhdx_extent *piece,
-                       uint8_t *buf, struct vhdx_error *err)
-{
-    const uint64_t sector = 512;
-
-    for (uint64_t at = 0; at < piece->length;) {
-        struct vhdx_extent e = *piece;
-        e.offset += at;
-        e.file_offset += at;
-        e.length = min_u64(sector - e.offset % sector, piece->length - at);
-        int r = chain_read_extent(c, &e, buf + at, err);
-        if (r == -VHDX_E_NOMEM)
-            return r;
-        if (r < 0) {
-            memset(buf + at, 0, (size_t)e.length);
-            add_lost(s, e.offset, e.length);
-        }
-        at += e.length;
-    }
-    return 0;
-}
-
-/* What of a piece of this file was cut off, or could not be read. */
+/* What of a piece was cut off its file, or could not be read. */
 static void note_losses(struct salvage *s, const struct vhdx_extent *piece)
 {
     uint64_t end = piece->file_offset + piece->length, shift = piece->offset - piece->file_offset;
-    uint64_t cut = max_u64(piece->file_offset, s->file_end);
+    uint64_t file_end =
+        piece->depth == 0 ? s->file_end : image_size(s->v->chain.images[piece->depth]);
+    uint64_t cut = max_u64(piece->file_offset, file_end);
     struct range bad;
 
     if (cut < end)
         add_lost(s, cut + shift, end - cut);
-    for (uint64_t at = piece->file_offset; tolerant_next_bad(&s->tolerant, at, end, &bad);
-         at = bad.end)
+    for (uint64_t at = piece->file_offset;
+         tolerant_next_bad(tolerant_file(s, piece->depth), at, end, &bad); at = bad.end)
         add_lost(s, bad.start + shift, bad.end - bad.start);
 }
 
@@ -287,18 +306,23 @@ static int read_piece(const struct chain *c, const struct vhdx_extent *piece, vo
 {
     struct salvage *s = opaque;
     uint64_t end = piece->offset + piece->length;
-    struct vhdx_error what;
     struct range hidden;
 
-    int r = chain_read_extent(c, piece, buf, &what);
+    int r = chain_read_extent(c, piece, buf, err);
+    if (r == -VHDX_E_TRUNCATED) { /* a parent's block that lies past the end of its file */
+        memset(buf, 0, (size_t)piece->length);
+        add_lost(s, piece->offset, piece->length);
+        return 0;
+    }
     if (r < 0)
-        r = read_pieces(s, c, piece, buf, err);
-    else if (piece->depth == 0)
-        note_losses(s, piece);
-    for (uint64_t at = piece->offset; ranges_next(&s->hidden, at, end, &hidden); at = hidden.end)
-        memset((uint8_t *)buf + (hidden.start - piece->offset), 0,
-               (size_t)(hidden.end - hidden.start));
-    return r;
+        return r;
+    note_losses(s, piece);
+    for (uint32_t d = 0; d <= piece->depth; d++)
+        for (uint64_t at = piece->offset; ranges_next(&s->hidden[d], at, end, &hidden);
+             at = hidden.end)
+            memset((uint8_t *)buf + (hidden.start - piece->offset), 0,
+                   (size_t)(hidden.end - hidden.start));
+    return 0;
 }
 
 static int write_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
@@ -409,7 +433,8 @@ int salvage_run(const struct salvage_job *job, struct vhdx_salvage_result *ret,
     io_close(&s.tolerant);
     io_close(&s.file);
     ranges_free(&s.lost);
-    ranges_free(&s.hidden);
+    for (int i = 0; i < LIMIT_CHAIN_LENGTH; i++)
+        ranges_free(&s.hidden[i]);
     return r;
 }
 

@@ -192,6 +192,6 @@ void verify_state(struct scene *s, uint32_t flags, bool all, uint64_t *ret_value
     check_structure(s, v, is_writer);
     check_content(s, v, all, ret_values);
     vhdx_close(v);
-    if (s->verified++ % (is_writer ? 4 : 16) == 0)
+    if (s->verified++ % (is_writer ? 8 : 64) == 0)
         check_findings(s, is_writer);
 }

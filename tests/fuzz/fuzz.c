@@ -13,8 +13,8 @@
 #include "io-record.h"
 
 #define MIB (UINT64_C(1) << 20)
-#define SIZE_MAX_AT_FIRST (64 * MIB)
-#define SIZE_MAX_EVER (1024 * MIB)
+#define SIZE_MAX_AT_FIRST (32 * MIB)
+#define SIZE_MAX_EVER (256 * MIB)
 #define SECTOR 4096u
 
 struct fuzz {

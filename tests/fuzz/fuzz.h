@@ -20,9 +20,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /*
- * Makes a file in memory of the input: an 8-byte size (at most 64 MiB), then pieces of an 8-byte
+ * Makes a file in memory of the input: an 8-byte size (at most 32 MiB), then pieces of an 8-byte
  * offset, a 4-byte length and that many bytes; what does not fit is left out. The file has a bound
- * of its own: it grows to 1 GiB and no further. To be ended with its close().
+ * of its own: it grows to 256 MiB and no further. To be ended with its close().
  */
 void fuzz_file(const uint8_t *data, size_t size, struct vhdx_io *ret);
 

@@ -63,7 +63,7 @@ def main():
                 files.append((os.path.splitext(os.path.basename(path))[0], file.read()))
     os.makedirs(folder, exist_ok=True)
     for name, data in files:
-        if len(data) <= 64 * MIB:
+        if len(data) <= 32 * MIB:
             with open(os.path.join(folder, name), 'wb') as file:
                 file.write(pack(data))
 
