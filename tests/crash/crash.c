@@ -99,7 +99,7 @@ static int run_job(const struct arguments *a, uint32_t job)
         done = run_workload(a, a->seed, UINT64_MAX, &t), wanted = 0;
     for (uint64_t seed = a->seed + job; done < wanted; seed += a->jobs)
         done += run_workload(a, seed, wanted - done, &t);
-    fprintf(stderr, "job %u: %llu states; %llu checked, after the replay %llu with a torn header, "
+    fprintf(stderr, "job %u: %llu states; %llu checked, %llu with a torn header before the replay, "
             "%llu with a loose end\n", job, (unsigned long long)done,
             (unsigned long long)t.checked, (unsigned long long)t.torn,
             (unsigned long long)t.trailing);

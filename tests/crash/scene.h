@@ -53,7 +53,7 @@ struct scene {
     const char *doing;          /* for messages */
     uint64_t verified;          /* states so far */
     uint64_t checked;           /* of these, looked at by vhdx_check_io() */
-    uint64_t torn;              /* of these, replayed, with a torn header */
+    uint64_t torn;              /* of these, before the replay, with a torn header */
     uint64_t trailing;          /* of these, replayed, with space at the end that nothing owns */
 };
 
