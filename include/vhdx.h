@@ -692,7 +692,8 @@ struct vhdx_repair_options {
     size_t struct_size;
     uint32_t level;        /* VHDX_REPAIR_SAFE (default) or VHDX_REPAIR_ALL */
     uint32_t flags;        /* VHDX_REPAIR_DRY_RUN, VHDX_REPAIR_NO_UNDO */
-    const char *undo_path; /* default: the image's path with ".undo" */
+    const char *undo_path; /* default: the image's path with ".undo"; of a block device there is no
+                              default */
     const struct vhdx_check_options *check; /* the findings before the repair go there */
     void (*action)(const struct vhdx_action *action, void *opaque); /* may be NULL */
     void *opaque;

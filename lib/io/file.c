@@ -220,6 +220,11 @@ bool file_get_id(const struct vhdx_io *io, struct file_id *ret)
     return true;
 }
 
+bool file_is_device(const struct vhdx_io *io)
+{
+    return ((const struct file *)io->opaque)->is_device;
+}
+
 uint64_t file_next_data(const struct vhdx_io *io, uint64_t offset)
 {
     const struct file *f = io->opaque;

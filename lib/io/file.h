@@ -35,6 +35,9 @@ int file_lock(const struct vhdx_io *io, bool *ret_supported, struct vhdx_error *
 /* Whether io was made by file_open(), and then which file it is. */
 bool file_get_id(const struct vhdx_io *io, struct file_id *ret);
 
+/* Is it a block device, which keeps its size? For a file opened by file_open(). */
+bool file_is_device(const struct vhdx_io *io);
+
 /* Where the next byte at or after offset is that may be other than zero, for a file opened by
    file_open(): what lies before it is a hole. UINT64_MAX if only a hole is left; offset where
    the file system does not tell. */

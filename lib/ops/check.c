@@ -216,6 +216,8 @@ static void check_file_end(struct check *c)
     if (c->image->metadata.leave_allocated || c->result.allocated_blocks == 0)
         spare += max_u64(QEMU_FIRST_BLOCK, UINT64_C(1) << c->image->geometry.block_shift);
     c->result.image_end_offset = c->last_end;
+    if (c->holes && file_is_device(c->holes))
+        return;
     if (size < c->last_end + spare + MIB ||
         check_count(c, VHDX_P_LOG_CUT) + check_count(c, VHDX_P_REGION_CUT) > 0)
         return;

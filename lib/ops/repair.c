@@ -229,7 +229,11 @@ int repair_path(const char *path, const struct vhdx_repair_options *opts,
     if (c == 0) {
         struct repair r = { .io = &io, .holes = &io, .path = path, .opts = opts,
                             .level = opts->level };
-        if (!(opts->check->flags & VHDX_CHECK_NO_LOCK))
+        bool needs_undo = !(opts->flags & (VHDX_REPAIR_DRY_RUN | VHDX_REPAIR_NO_UNDO));
+        if (needs_undo && !opts->undo_path && file_is_device(&io))
+            c = fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
+                     "undo file: beside a block device it would not last: its path must be given");
+        if (c == 0 && !(opts->check->flags & VHDX_CHECK_NO_LOCK))
             c = file_lock(&io, &supported, err);
         if (c == 0)
             c = repair_file(&r, ret, err);
