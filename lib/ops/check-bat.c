@@ -175,6 +175,7 @@ static int check_place(struct pass *p, uint64_t index, bool is_bitmap, uint64_t 
     if (r < 0 || *entry != before)
         return r;
     if (offset >= image_size(p->img)) {
+        p->c->first_lost = min_u64(p->c->first_lost, offset);
         *entry = 0;
         return 0;
     }

@@ -275,6 +275,7 @@ static int check_blocks(struct check *c, struct vhdx_error *err)
     c->has_tables = true;
     c->result.total_blocks = c->image->geometry.payload_blocks;
     c->last_end = regions_end(c->image);
+    c->first_lost = UINT64_MAX;
 
     int r = check_progress(c, 0, err);
     if (r == 0)

@@ -55,6 +55,7 @@ struct check {
     uint64_t counts[CHECK_SLOTS]; /* findings of each problem */
     struct vhdx_check_result result;
     uint64_t last_end;    /* where the last structure that begins in the file ends */
+    uint64_t first_lost;  /* where the first block past the end of the file lies; UINT64_MAX */
     uint64_t lost_entries; /* of pages that were moved */
     uint64_t orphans;     /* stretches with data that nothing owns and that could be a block whose
                              entry was lost (BAT_SHIFTED) */

@@ -380,13 +380,15 @@ static uint64_t plain_end(const struct check *c)
 }
 
 /*
- * A clean log that lies behind the end of the file holds nothing, and may be anywhere. A lost block
- * where the new log lies is found to lie on it next.
+ * A clean log that lies behind the end of the file holds nothing, and may be anywhere; or the file
+ * may not grow to the end of a log because of a block that was lost before that. A lost block where
+ * the new log lies is found to lie on it next.
  */
 static bool far_log_applies(const struct repair *r)
 {
-    return repair_may(r, VHDX_P_LOG_CUT) && r->check->has_tables && plain_end(r->check) != 0 &&
-           r->header.log_offset >= image_size(r->check->image);
+    if (!repair_may(r, VHDX_P_LOG_CUT) || !r->check->has_tables || plain_end(r->check) == 0)
+        return false;
+    return r->header.log_offset >= image_size(r->check->image) || r->level == VHDX_REPAIR_ALL;
 }
 
 static int mend_far_log(struct repair *r, struct vhdx_error *err)
@@ -433,13 +435,18 @@ static uint64_t wanted_size(const struct repair *r)
     return align_up(max_u64(size, end), MIB);
 }
 
+/*
+ * The file does not grow past a block that it has lost: that would come back as zeros, as if it
+ * were whole, or lie on what the file grew for.
+ */
 static bool short_file_applies(const struct repair *r)
 {
     bool found = false;
 
     for (size_t i = 0; i < ARRAY_LEN(short_files); i++)
         found = found || repair_may(r, short_files[i]);
-    return found && r->check->has_tables && wanted_size(r) != image_size(r->check->image);
+    return found && r->check->has_tables && wanted_size(r) != image_size(r->check->image) &&
+           (r->check->first_lost >= wanted_size(r) || !RULE_HOLDS(RULE_REPAIR_NOT_PAST_LOST));
 }
 
 static int mend_short_file(struct repair *r, struct vhdx_error *err)

@@ -63,7 +63,17 @@ def log_behind_lost_block():
     return image
 
 
-OWN = {build.__name__: build for build in (shifted_with_orphan, log_behind_lost_block)}
+def cut_block_over_lost_block():
+    """The file ends inside a block, where another, lost one begins: it must not grow over that."""
+    image = sample(block_size=2 * MIB, size=12 * MIB)
+    end = max(image.place_of(block) for block in image.states) + 2 * MIB
+    entry_at(image, 4, FULL, end - MIB)
+    cut(image, end - MIB)
+    return image
+
+
+OWN = {build.__name__: build for build in (shifted_with_orphan, log_behind_lost_block,
+                                           cut_block_over_lost_block)}
 
 
 def main():
