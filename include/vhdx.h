@@ -749,9 +749,12 @@ struct vhdx_replay_result {
 
 #define VHDX_REPLAY_RESULT_INIT { .struct_size = sizeof(struct vhdx_replay_result) }
 
-/* Replays a dirty log into the file and clears it, and writes a header again that was torn while it
-   was written; nothing else is changed. Interrupted, the same call, or any program that opens the
-   image for writing, finishes it. Of a child no parent is needed. */
+/*
+ * Replays a dirty log into the file and clears it, cuts off what its writer had set aside behind
+ * the last structure, and writes a header again that was torn; nothing else is changed.
+ * Interrupted, the same call, or any program that opens the image for writing, finishes it. Of a
+ * child no parent is needed.
+ */
 VHDX_PUBLIC int vhdx_replay(const char *path, uint32_t flags, struct vhdx_replay_result *ret,
                             struct vhdx_error *err);
 

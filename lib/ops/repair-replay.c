@@ -7,6 +7,28 @@
 
 #include "ops/repair.h"
 
+/*
+ * What a writer that died has set aside behind the last structure is cut off, as by the next one to
+ * write; not if anything is wrong with the image. *ret_size: of the file then.
+ */
+static int cut_slack(const struct vhdx_io *io, uint64_t *ret_size, struct vhdx_error *err)
+{
+    const struct vhdx_check_options quiet = { .struct_size = sizeof quiet,
+                                              .flags = VHDX_CHECK_NO_PARENT };
+    struct file_id id;
+    struct check check = { .io = io, .holes = file_get_id(io, &id) ? io : NULL, .opts = &quiet };
+
+    int c = check_run(&check, err);
+    if (c == 0 && check.result.complete && check.result.errors + check.result.fatals == 0 &&
+        check_count(&check, VHDX_P_FILE_TRAILING) > 0) {
+        c = io_truncate(io, check.last_end, err);
+        if (c == 0)
+            c = io_flush(io, err);
+    }
+    check_end(&check);
+    return c < 0 ? c : io_size(io, ret_size, err);
+}
+
 /* What the replay would do, or does. */
 static int replay(const struct vhdx_io *io, struct image *img, uint32_t flags,
                   struct vhdx_replay_result *ret, struct vhdx_error *err)
@@ -28,8 +50,10 @@ static int replay(const struct vhdx_io *io, struct image *img, uint32_t flags,
         overlay_totals(img->overlay, &ret->written_bytes, &ret->zeroed_bytes);
     if (flags & VHDX_REPLAY_DRY_RUN)
         return 0;
-    if (img->overlay)
-        return repair_apply_log(&r, img->overlay, err);
+    if (img->overlay) {
+        int c = repair_apply_log(&r, img->overlay, err);
+        return c < 0 ? c : cut_slack(io, &ret->new_file_size, err);
+    }
     bool is_torn = img->headers[0].is_damaged || img->headers[1].is_damaged;
     if (img->log.state == VHDX_LOG_EMPTY || is_torn) {
         r.header.log_guid = (struct guid){ { 0 } };
