@@ -382,4 +382,7 @@ static struct nbdkit_plugin plugin = {
     .extents = on_extents,
 };
 
+/* What the macro defines: nbdkit looks for it by name. */
+struct nbdkit_plugin *plugin_init(void);
+
 NBDKIT_REGISTER_PLUGIN(plugin)

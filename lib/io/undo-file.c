@@ -401,7 +401,7 @@ static int load_records(const struct reader *f, struct undo_state *s, struct vhd
     s->end = s->settled = sizeof(struct undo_header_disk);
     while (s->end < f->size) {
         bool torn, stable = true;
-        uint64_t next;
+        uint64_t next = 0;
         int r = read_record(f, s->end, &record, &next, &torn, &why);
         if (r < 0) {
             int found = torn ? was_stable(f, s->end, &stable, err) : 0;

@@ -60,8 +60,7 @@ static int create_file(const char *path, struct vhdx_io *ret, struct vhdx_error 
    of a repair that ended. */
 static int take_up(const char *path, bool *ret_ended, struct vhdx_io *ret, struct vhdx_error *err)
 {
-    struct undo_info *info = malloc(sizeof *info);
-    CLEANUP_FREE struct undo_info *owned = info;
+    CLEANUP_FREE struct undo_info *info = malloc(sizeof *info);
     struct vhdx_io io;
     uint64_t size = 0;
 

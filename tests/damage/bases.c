@@ -105,7 +105,7 @@ static void make_child(const struct recipe *r, struct memfile *file, struct vhdx
     char folder[64], parent[96], child[96];
     const char *tmp = getenv("TMPDIR");
     struct vhdx_error err;
-    struct vhdx *v;
+    struct vhdx *v = NULL;
 
     snprintf(folder, sizeof folder, "%.40s/vhdx-damage-XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(folder))
