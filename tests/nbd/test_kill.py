@@ -153,7 +153,8 @@ def fio_round(image, serve, vhdx, pick):
     """fio on an image of its own."""
     path = image('fio.vhdx', '64M', '-y')
     command = ['fio', '--name=kill', '--ioengine=nbd', '--rw=randrw', '--bs=4k', '--size=64m',
-               '--iodepth=16', '--fsync=32', '--verify=crc32c', '--verify_fatal=1']
+               '--iodepth=16', '--fsync=32', '--verify=crc32c', '--verify_fatal=1',
+               '--verify_state_save=0']
     server = serve(path)
     with subprocess.Popen([*command, '--uri=' + server.uri, '--do_verify=0'],
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as fio:
