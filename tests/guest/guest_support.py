@@ -134,6 +134,7 @@ class Archive:
         path = find(name)
         self.file(folder + '/' + name, pathlib.Path(path).read_bytes())
         listing = subprocess.run(['ldd', path], stdout=subprocess.PIPE, text=True, check=False,
+                                 stderr=subprocess.DEVNULL,  # "not a dynamic executable"
                                  timeout=GUEST_SECONDS).stdout
         for library in re.findall(r'(/\S+) \(0x', listing):
             self.file(library, pathlib.Path(library).read_bytes())
