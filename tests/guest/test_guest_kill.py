@@ -147,7 +147,8 @@ def kill_and_look(boot, server, vhdx, mount, image, tmp_path):
     for number in range(ROUNDS):
         guest = one_round(boot, server, image, model, 1 + number * STEPS, pick,
                           number % 2 == 1)
-        logs += look(vhdx, mount, image, model, tmp_path / ('found-%d' % number), guest, number >= 2)
+        logs += look(vhdx, mount, image, model, tmp_path / ('found-%d' % number), guest,
+                     number >= 2)
     assert logs > 0, 'the server was never killed in the midst of something'
     assert sum(model.files.values()) > 5 and not all(model.files.values())
 
