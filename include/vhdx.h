@@ -13,8 +13,8 @@
  *     vhdx_pread(v, buf, sizeof buf, 0, &err);
  *     vhdx_close(v);
  *
- * Below: errors, custom files, opening, reading, writing, extents, facts, creating, whole-image
- * operations, helpers.
+ * Below: errors, custom files, opening, reading, writing, extents, facts, creating, hashing, disks,
+ * converting, measuring and comparing, checking and repairing, recovering, helpers.
  *
  * Rules that hold for every call
  *   - Offsets and lengths are bytes and need no alignment. A transfer is whole or fails.
@@ -30,8 +30,8 @@
  *   Separate handles are independent. On one handle vhdx_pread, vhdx_pwrite, vhdx_zero, vhdx_trim,
  *   vhdx_flush, vhdx_extents and the queries may run from any number of threads at once; writes
  *   that overlap in time leave, sector by sector, the data of one of them. vhdx_finish, vhdx_close
- *   and whole-image operations exclude every other call. The library starts no threads, prints
- *   nothing, never exits, and installs no signal handlers.
+ *   and whole-image operations exclude every other call. The library starts no threads, but for the
+ *   calls that take their number; it prints nothing, never exits, and installs no signal handlers.
  *
  * [MS-VHDX] in the comments is Microsoft's specification of the format, revision 8.0.
  */
@@ -449,7 +449,7 @@ VHDX_PUBLIC int vhdx_create(const char *path, const struct vhdx_create_options *
 VHDX_PUBLIC int vhdx_create_io(struct vhdx_io *io, const struct vhdx_create_options *opts,
                                struct vhdx_error *err);
 
-/* ---- Whole-image operations ----------------------------------------------------------------- */
+/* ---- Hashing -------------------------------------------------------------------------------- */
 
 struct vhdx_hash_options {
     size_t struct_size;
@@ -467,19 +467,94 @@ struct vhdx_hash_options {
 VHDX_PUBLIC int vhdx_hash(struct vhdx *v, const struct vhdx_hash_options *opts,
                           char ret_hex[VHDX_HASH_TEXT], struct vhdx_error *err);
 
-#define VHDX_FORMAT_RAW 1u
-#define VHDX_FORMAT_VHDX 2u /* dynamic; of vhdx_recover() only */
+/* ---- Disks ---------------------------------------------------------------------------------- */
 
-#define VHDX_CONVERT_REPLACE 1u /* an existing, non-empty output may be replaced */
+/*
+ * What is converted, compared and measured: a disk of any format, open for reading. One call at a
+ * time works on a disk; it reads from several threads itself where it was told to.
+ */
+struct vhdx_disk;
+
+#define VHDX_SIZE_UNKNOWN UINT64_MAX /* a stream's, until its end */
+
+/* The disk of an image, flattened. v stays the caller's and must outlive the disk. */
+VHDX_PUBLIC int vhdx_disk_of(struct vhdx *v, struct vhdx_disk **ret, struct vhdx_error *err);
+
+/*
+ * A regular file or block device, as it is. Its holes are known. flags: VHDX_OPEN_NO_LOCK or 0.
+ * Reading fails if the file has shrunk meanwhile, and a conversion if its size has changed.
+ */
+VHDX_PUBLIC int vhdx_disk_raw(const char *path, uint32_t flags, struct vhdx_disk **ret,
+                              struct vhdx_error *err);
+
+/*
+ * What an open descriptor gives from where it stands: a pipe, whose bytes come once and in order,
+ * or a regular file at its beginning, which is as good as vhdx_disk_raw(). fd stays the caller's.
+ */
+VHDX_PUBLIC int vhdx_disk_stream(int fd, struct vhdx_disk **ret, struct vhdx_error *err);
+
+/*
+ * Calls fn for each extent of [offset, offset + len), in order and without gaps; depth and
+ * file_offset are of no meaning. May stop early, but not before the first. Returns what fn returned
+ * if that is not 0, else 0 or -errno.
+ */
+typedef int vhdx_io_extents(void *opaque, uint64_t offset, uint64_t len,
+                            int (*fn)(const struct vhdx_extent *extent, void *fn_opaque),
+                            void *fn_opaque);
+
+/*
+ * A disk behind the caller's own calls: pread and size are used, from any thread at once, and
+ * extents unless it is NULL. name is for messages. io is copied and belongs to the disk, also if
+ * the call fails (close is called then).
+ */
+VHDX_PUBLIC int vhdx_disk_custom(const struct vhdx_io *io, vhdx_io_extents *extents,
+                                 const char *name, struct vhdx_disk **ret, struct vhdx_error *err);
+
+/* Bytes, or VHDX_SIZE_UNKNOWN. */
+VHDX_PUBLIC uint64_t vhdx_disk_size(const struct vhdx_disk *d);
+
+/* NULL is fine. */
+VHDX_PUBLIC void vhdx_disk_close(struct vhdx_disk *d);
+
+/* ---- Converting ----------------------------------------------------------------------------- */
+
+#define VHDX_FORMAT_RAW 1u
+#define VHDX_FORMAT_VHDX 2u
+#define VHDX_FORMAT_VHD 3u /* fixed, as Azure takes it: the disk and a footer of 512 bytes */
+
+#define VHDX_CONVERT_REPLACE 1u   /* an existing, non-empty output may be replaced */
+#define VHDX_CONVERT_NO_SPARSE 2u /* the output has no holes: zeros are written */
+#define VHDX_CONVERT_VERIFY 4u    /* read the output back and compare before it gets its name */
+#define VHDX_CONVERT_AZURE 8u     /* VHD: round the size up to a whole MiB, hold to Azure's rules */
+#define VHDX_CONVERT_NO_CLONE 16u /* share no blocks with the input, even where that is possible */
 
 struct vhdx_convert_options {
     size_t struct_size;
     uint32_t format; /* VHDX_FORMAT_...; 0 means raw */
     uint32_t flags;  /* VHDX_CONVERT_... */
     struct vhdx_progress progress;
+    uint32_t threads;     /* that copy, 1 .. 64; 0: as many as there are processors, at most 8 */
+    uint32_t sparse_size; /* bytes, a multiple of 512, at most 1 MiB: zeros are left out in pieces
+                             of this size; 0 means 4096 */
+    const struct vhdx_create_options *create; /* of a VHDX output: all but size, flags and progress;
+                                                 of another one: preallocation. May be NULL */
+    const char *checksum; /* an algorithm of vhdx_hash(): the disk's digest is made on the way */
 };
 
-#define VHDX_CONVERT_OPTIONS_INIT { sizeof(struct vhdx_convert_options), 0, 0, { NULL, NULL } }
+#define VHDX_CONVERT_OPTIONS_INIT { .struct_size = sizeof(struct vhdx_convert_options) }
+
+struct vhdx_convert_result {
+    size_t struct_size;
+    uint64_t disk_size;    /* of the disk that was written, bytes */
+    uint64_t file_size;    /* of the output */
+    uint64_t read_bytes;   /* of the input */
+    uint64_t copied_bytes; /* of the disk, written to the output */
+    uint64_t cloned_bytes; /* of the disk, shared with the input's file */
+    char digest[VHDX_HASH_TEXT]; /* if a checksum was asked for: of the disk as it was read, so
+                                    without what rounding its size up added */
+};
+
+#define VHDX_CONVERT_RESULT_INIT { .struct_size = sizeof(struct vhdx_convert_result) }
 
 /*
  * Writes the flattened virtual disk to the file path. Holes and zeros are neither read nor written.
@@ -488,6 +563,100 @@ struct vhdx_convert_options {
  */
 VHDX_PUBLIC int vhdx_convert(struct vhdx *v, const char *path,
                              const struct vhdx_convert_options *opts, struct vhdx_error *err);
+
+/*
+ * The same for any disk. With create->parent_path the output is a differencing image that holds
+ * only what differs from that parent. On a file system that can share blocks between files
+ * the output shares them with the input; else, with NO_SPARSE, the kernel copies where it can. *ret
+ * may be NULL.
+ */
+VHDX_PUBLIC int vhdx_convert_disk(struct vhdx_disk *from, const char *path,
+                                  const struct vhdx_convert_options *opts,
+                                  struct vhdx_convert_result *ret, struct vhdx_error *err);
+
+/*
+ * The same in one pass to a descriptor that need not seek, which stays the caller's: raw, VHD or
+ * VHDX. What has been written when an error comes stays written. From a stream to a VHDX or VHD the
+ * output is first made in an unnamed file in $TMPDIR (or /var/tmp), since both begin with
+ * the size. Not for differencing images, and without VERIFY.
+ */
+VHDX_PUBLIC int vhdx_convert_to_stream(struct vhdx_disk *from, int fd,
+                                       const struct vhdx_convert_options *opts,
+                                       struct vhdx_convert_result *ret, struct vhdx_error *err);
+
+/*
+ * The same onto something that exists and keeps its size, such as a block device: raw only. to
+ * stays the caller's; pwrite, size, flush, and zero unless it is NULL, are called from any thread at
+ * once, pread with VERIFY. Every byte of the disk is written or zeroed, bytes behind it are left
+ * alone. VHDX_E_NOSPACE if it is too small.
+ */
+VHDX_PUBLIC int vhdx_convert_to_io(struct vhdx_disk *from, const struct vhdx_io *to,
+                                   const struct vhdx_convert_options *opts,
+                                   struct vhdx_convert_result *ret, struct vhdx_error *err);
+
+/* ---- Measuring and comparing ---------------------------------------------------------------- */
+
+struct vhdx_measure_result {
+    size_t struct_size;
+    uint64_t required;        /* bytes of the file that a conversion would write */
+    uint64_t fully_allocated; /* and once every block of it is in use */
+};
+
+#define VHDX_MEASURE_RESULT_INIT { .struct_size = sizeof(struct vhdx_measure_result) }
+
+/*
+ * How large a conversion's output will be at most: zeros that only reading would find are counted
+ * as data. from NULL: of an empty disk of opts->create->size bytes. Not for streams, and not for
+ * differencing images.
+ */
+VHDX_PUBLIC int vhdx_measure(struct vhdx_disk *from, const struct vhdx_convert_options *opts,
+                             struct vhdx_measure_result *ret, struct vhdx_error *err);
+
+#define VHDX_COMPARE_STRICT 1u /* size and allocation count, too */
+
+/* A stretch in which the disks differ, at a granularity of 512 bytes, as long as it goes. */
+struct vhdx_difference {
+    size_t struct_size;
+    uint64_t offset, length;
+    uint32_t is_zero; /* 1: the second disk is zero in all of it */
+};
+
+struct vhdx_compare_options {
+    size_t struct_size;
+    uint32_t flags;   /* VHDX_COMPARE_... */
+    uint32_t threads; /* as in struct vhdx_convert_options */
+    /* NULL: the comparison ends at the first difference. Else it is called, from one thread at a
+       time, for each in order; a non-zero return ends the comparison and is returned. */
+    int (*differs)(const struct vhdx_difference *difference, void *opaque);
+    void *opaque;
+    struct vhdx_progress progress; /* totals are those of the larger disk */
+};
+
+#define VHDX_COMPARE_OPTIONS_INIT { .struct_size = sizeof(struct vhdx_compare_options) }
+
+#define VHDX_COMPARE_SAME 0u
+#define VHDX_COMPARE_CONTENT 1u    /* different bytes */
+#define VHDX_COMPARE_SIZE 2u       /* STRICT: different sizes */
+#define VHDX_COMPARE_ALLOCATION 3u /* STRICT: data on one side, nothing on the other */
+
+struct vhdx_compare_result {
+    size_t struct_size;
+    uint32_t outcome;     /* VHDX_COMPARE_... */
+    uint32_t size_differs; /* 1: the longer disk was taken to go on with zeros in the shorter */
+    uint64_t offset;      /* of the first difference; of no meaning for SAME and SIZE */
+    uint64_t differing_bytes; /* with a differs callback; at its granularity */
+    uint64_t read_bytes;  /* of both disks */
+};
+
+#define VHDX_COMPARE_RESULT_INIT { .struct_size = sizeof(struct vhdx_compare_result) }
+
+/*
+ * Compares two disks. What both know to be zero, and what both have from the same place of the same
+ * file, is not read. 0 also if they differ: *ret tells. Not for streams.
+ */
+VHDX_PUBLIC int vhdx_compare(struct vhdx_disk *a, struct vhdx_disk *b,
+                             const struct vhdx_compare_options *opts,
+                             struct vhdx_compare_result *ret, struct vhdx_error *err);
 
 /* ---- Checking and repairing ----------------------------------------------------------------- */
 

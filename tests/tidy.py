@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 # An include may only point to the left.
-LAYERS = ["util", "format", "io", "log", "core", "ops", "api"]
+LAYERS = ["util", "format", "io", "log", "core", "disk", "ops", "api"]
 FRONT_ENDS = ["cli", "nbdkit", "fuse"]  # see include/vhdx.h and nothing else of the library
 FUNCTION_LINES = 70
 FILE_LINES = 600
