@@ -220,6 +220,11 @@ bool file_get_id(const struct vhdx_io *io, struct file_id *ret)
     return true;
 }
 
+int file_descriptor(const struct vhdx_io *io)
+{
+    return io->pread == file_pread ? ((const struct file *)io->opaque)->fd : -1;
+}
+
 bool file_is_device(const struct vhdx_io *io)
 {
     return ((const struct file *)io->opaque)->is_device;

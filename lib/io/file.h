@@ -35,6 +35,9 @@ int file_lock(const struct vhdx_io *io, bool *ret_supported, struct vhdx_error *
 /* Whether io was made by file_open(), and then which file it is. */
 bool file_get_id(const struct vhdx_io *io, struct file_id *ret);
 
+/* The descriptor of a file opened by file_open(), which keeps it; -1 for another. */
+int file_descriptor(const struct vhdx_io *io);
+
 /* Is it a block device, which keeps its size? For a file opened by file_open(). */
 bool file_is_device(const struct vhdx_io *io);
 

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* The flattened disk of an image; see disk.h. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/map.h"
+#include "core/read.h"
+#include "disk/disk.h"
+
+struct image_disk {
+    struct vhdx_disk disk; /* first */
+    const struct chain *chain; /* borrowed */
+};
+
+/* A walk, over the whole BAT perhaps: through windows, past the page cache. */
+struct image_walk {
+    struct map_iter it;
+    struct vhdx_extent ahead; /* read already; length 0: none */
+    struct table_window windows[];
+};
+
+/* Walks over less use the page cache. */
+#define WINDOW_FROM (1 * GIB)
+
+static const struct chain *chain_of(const struct vhdx_disk *d)
+{
+    return ((const struct image_disk *)d)->chain;
+}
+
+static int image_disk_read(struct vhdx_disk *d, void *buf, size_t len, uint64_t offset,
+                           struct vhdx_error *err)
+{
+    return chain_read(chain_of(d), buf, len, offset, err);
+}
+
+static int image_walk_begin(struct vhdx_disk *d, struct disk_walk *w, struct vhdx_error *err)
+{
+    const struct chain *c = chain_of(d);
+    uint64_t len = w->end - w->position;
+    struct image_walk *walk = calloc(1, sizeof *walk + c->count * sizeof walk->windows[0]);
+
+    if (!walk)
+        return fail_nomem(err);
+    map_begin(&walk->it, c, len >= WINDOW_FROM ? walk->windows : NULL, w->position, len);
+    w->state = walk;
+    return 0;
+}
+
+/* Bytes that a log holds, or that the end of the file cuts short, are not the file's own. */
+static void find_file(const struct chain *c, const struct vhdx_extent *e, struct disk_extent *ret)
+{
+    const struct image *img = c->images[e->depth];
+
+    ret->has_file = false;
+    ret->fd = -1;
+    if (e->kind != VHDX_EXTENT_DATA || img->overlay || !img->has_id ||
+        e->file_offset > image_size(img) || e->length > image_size(img) - e->file_offset)
+        return;
+    ret->fd = file_descriptor(&img->io);
+    ret->has_file = ret->fd >= 0;
+    ret->file = img->id;
+    ret->file_offset = e->file_offset;
+}
+
+/* Whether b goes on where a ends. */
+static bool is_continuation(const struct vhdx_extent *a, const struct vhdx_extent *b)
+{
+    return a->kind == b->kind &&
+           (a->kind != VHDX_EXTENT_DATA ||
+            (a->depth == b->depth && a->file_offset + a->length == b->file_offset));
+}
+
+static int image_walk_next(struct disk_walk *w, struct disk_extent *ret, struct vhdx_error *err)
+{
+    struct image_walk *walk = w->state;
+    struct vhdx_extent e = walk->ahead;
+    int r = 1;
+
+    walk->ahead.length = 0;
+    if (e.length == 0)
+        r = map_next(&walk->it, &e, err);
+    while (r > 0 && e.offset + e.length < w->end) {
+        r = map_next(&walk->it, &walk->ahead, err);
+        if (r <= 0 || !is_continuation(&e, &walk->ahead))
+            break;
+        e.length += walk->ahead.length;
+        walk->ahead.length = 0;
+    }
+    if (r < 0)
+        return r;
+    *ret = (struct disk_extent){ .offset = e.offset, .length = e.length, .kind = e.kind };
+    find_file(chain_of(w->disk), &e, ret);
+    return 1;
+}
+
+static void image_walk_end(struct disk_walk *w)
+{
+    struct image_walk *walk = w->state;
+    const struct chain *c = chain_of(w->disk);
+
+    for (uint32_t i = 0; i < c->count; i++)
+        table_window_end(&walk->windows[i]);
+    free(walk);
+}
+
+static size_t image_disk_file_ids(const struct vhdx_disk *d,
+                                  struct file_id ret_ids[LIMIT_CHAIN_LENGTH])
+{
+    return chain_file_ids(chain_of(d), ret_ids);
+}
+
+static void image_disk_close(struct vhdx_disk *d)
+{
+    free(d);
+}
+
+static const struct disk_kind image_kind = {
+    .read = image_disk_read,
+    .walk_begin = image_walk_begin,
+    .walk_next = image_walk_next,
+    .walk_end = image_walk_end,
+    .file_ids = image_disk_file_ids,
+    .close = image_disk_close,
+};
+
+int disk_of_image(struct vhdx *v, struct vhdx_disk **ret, struct vhdx_error *err)
+{
+    const struct image *img = v->chain.images[0];
+    struct image_disk *d = malloc(sizeof *d);
+    char *name = strdup(image_name(img));
+
+    if (!d || !name) {
+        free(d);
+        free(name);
+        return fail_nomem(err);
+    }
+    *d = (struct image_disk){
+        .disk = { .kind = &image_kind, .size = img->geometry.virtual_size, .name = name },
+        .chain = &v->chain,
+    };
+    *ret = &d->disk;
+    return 0;
+}
