@@ -25,7 +25,7 @@
 struct crew;
 
 struct crew_job {
-    unsigned threads;     /* 1 .. CREW_THREADS_MAX, or 0: as many as there are processors, at most 8 */
+    unsigned threads;     /* 1 .. CREW_THREADS_MAX, or 0: one for each processor, at most 8 */
     size_t piece_size;    /* of the caller's struct for a piece; each thread has one, zeroed at the
                              beginning and kept from piece to piece */
     void *opaque;         /* first argument of all calls */

@@ -71,7 +71,8 @@ void disk_close(struct vhdx_disk *d);
 
 bool disk_is_stream(const struct vhdx_disk *d);
 
-/* Reads [offset, offset + len), which lies inside the disk. Any thread may call. Not for streams. */
+/* Reads [offset, offset + len), which lies inside the disk. Any thread may call. Not for
+   streams. */
 int disk_read(struct vhdx_disk *d, void *buf, size_t len, uint64_t offset, struct vhdx_error *err);
 
 /* Reads a stream on: *ret_len is less than len only at its end. */
