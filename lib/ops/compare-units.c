@@ -100,11 +100,11 @@ int compare_units_next(struct compare_units *u, struct compare_unit *ret, struct
     return 0;
 }
 
-int compare_units_begin(struct vhdx_disk *a, struct vhdx_disk *b, uint32_t grain,
+int compare_units_begin(struct vhdx_disk *a, struct vhdx_disk *b, uint64_t size, uint32_t grain,
                         struct compare_units *ret, struct vhdx_error *err)
 {
     *ret = (struct compare_units){ .sides = { { .disk = a }, { .disk = b } },
-                                   .size = max_u64(a->size, b->size),
+                                   .size = size,
                                    .grain = grain };
 
     int r = disk_walk_begin(a, 0, a->size, &ret->sides[0].walk, err);

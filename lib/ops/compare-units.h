@@ -23,7 +23,7 @@ struct compare_side {
 
 struct compare_units {
     struct compare_side sides[2];
-    uint64_t size;     /* of the larger disk */
+    uint64_t size;     /* bytes that are compared */
     uint64_t position; /* atomic: all before it was handed out or skipped */
     uint32_t grain;    /* units begin and end at its multiples; the last may be shorter */
 };
@@ -39,8 +39,9 @@ struct compare_unit {
     bool is_local;      /* all data lies in files: small reads cost no more than large ones */
 };
 
-/* End it with compare_units_end(), also after a failure. */
-int compare_units_begin(struct vhdx_disk *a, struct vhdx_disk *b, uint32_t grain,
+/* For the first size bytes; a disk may end before. End it with compare_units_end(), also after a
+   failure. */
+int compare_units_begin(struct vhdx_disk *a, struct vhdx_disk *b, uint64_t size, uint32_t grain,
                         struct compare_units *ret, struct vhdx_error *err);
 
 /* 1, or 0 after the last unit, or negative. */

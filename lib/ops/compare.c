@@ -233,8 +233,8 @@ static int report(void *opaque, struct vhdx_error *err)
 }
 
 /* 0, also when stopped early, which *ret_stopped tells; else negative. */
-static int run(struct comparison *c, struct vhdx_disk *a, struct vhdx_disk *b, uint32_t grain,
-               unsigned threads, bool *ret_stopped, struct vhdx_error *err)
+static int run(struct comparison *c, struct vhdx_disk *a, struct vhdx_disk *b, uint64_t size,
+               uint32_t grain, unsigned threads, bool *ret_stopped, struct vhdx_error *err)
 {
     const struct crew_job job = { .threads = threads,
                                   .piece_size = sizeof(struct piece),
@@ -245,7 +245,7 @@ static int run(struct comparison *c, struct vhdx_disk *a, struct vhdx_disk *b, u
                                   .free_piece = free_piece };
     struct vhdx_error problem;
 
-    int r = compare_units_begin(a, b, grain, &c->units, &problem);
+    int r = compare_units_begin(a, b, size, grain, &c->units, &problem);
     if (r == 0)
         r = crew_run(&job, &problem);
     compare_units_end(&c->units);
@@ -278,7 +278,7 @@ int compare_each(struct vhdx_disk *a, struct vhdx_disk *b, unsigned threads,
                             .sink = sink };
     bool stopped;
 
-    int r = run(&c, a, b, sink->grain, threads, &stopped, err);
+    int r = run(&c, a, b, sink->size, sink->grain, threads, &stopped, err);
     *read_bytes += c.read_bytes;
     return r;
 }
@@ -354,7 +354,7 @@ int compare_disks(struct vhdx_disk *a, struct vhdx_disk *b,
         *ret = result;
         return 0;
     }
-    int r = run(&c, a, b, GRAIN, opts->threads, &stopped, err);
+    int r = run(&c, a, b, max_u64(a->size, b->size), GRAIN, opts->threads, &stopped, err);
     if (r < 0)
         return r;
     if (!stopped)

@@ -14,6 +14,7 @@ int compare_disks(struct vhdx_disk *a, struct vhdx_disk *b,
 
 /* What is made of the differences, for compare_each(). */
 struct compare_sink {
+    uint64_t size;  /* bytes, from the beginning, that are compared */
     uint32_t grain; /* bytes, 512 or 4096: differences are of this granularity */
     /* Called for each stretch of at most 2 MiB, in order, from one thread at a time. bytes are b's;
        NULL: all zero. Negative ends the comparison. */
@@ -22,8 +23,8 @@ struct compare_sink {
     void *opaque;
 };
 
-/* Gives the sink all in which b differs from a; what goes beyond the shorter disk is compared with
-   zeros. Adds what was read of both to *read_bytes. */
+/* Gives the sink all in which b differs from a; a disk that ends before sink->size is taken to go on
+   with zeros. Adds what was read of both to *read_bytes. */
 int compare_each(struct vhdx_disk *a, struct vhdx_disk *b, unsigned threads,
                  const struct vhdx_progress *progress, const struct compare_sink *sink,
                  uint64_t *read_bytes, struct vhdx_error *err);
