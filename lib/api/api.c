@@ -14,7 +14,6 @@
 #include "core/read.h"
 #include "core/write.h"
 #include "io/memory.h"
-#include "ops/convert.h"
 #include "ops/create.h"
 #include "ops/hash.h"
 #include "ops/info.h"
@@ -432,19 +431,4 @@ int vhdx_hash(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex
         return api_fail(err, "vhdx_hash");
     int r = api_take_options(&options, sizeof options, opts, err);
     return r < 0 ? r : hash_disk(v, &options, ret_hex, err);
-}
-
-int vhdx_convert(struct vhdx *v, const char *path, const struct vhdx_convert_options *opts,
-                 struct vhdx_error *err)
-{
-    struct vhdx_convert_options options = VHDX_CONVERT_OPTIONS_INIT;
-
-    if (!v || !path)
-        return api_fail(err, "vhdx_convert");
-    int r = api_take_options(&options, sizeof options, opts, err);
-    if (r < 0)
-        return r;
-    if (options.format > VHDX_FORMAT_RAW || (options.flags & ~VHDX_CONVERT_REPLACE))
-        return api_fail(err, "vhdx_convert: an unknown format or flag");
-    return convert_disk(v, path, &options, err);
 }

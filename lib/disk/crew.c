@@ -9,15 +9,19 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "util/bits.h"
 
 #define THREADS_DEFAULT_MAX 8
+#define WAIT_NS 100000000L /* between reports */
+#define NS_PER_S 1000000000L
 #define PASSED_AHEAD 64u /* pieces that may end before an earlier one has had its turn */
 
 struct crew {
     const struct crew_job *job;
+    pthread_t caller;
     pthread_mutex_t next_lock; /* held while next() runs; before lock */
     bool is_over;              /* under next_lock: there are no more pieces */
     uint64_t handed_out;       /* under next_lock: pieces */
@@ -52,14 +56,36 @@ static bool is_stopped(struct crew *c)
     return stopped;
 }
 
+static void wait_a_while(struct crew *c)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += WAIT_NS;
+    until.tv_sec += until.tv_nsec / NS_PER_S;
+    until.tv_nsec %= NS_PER_S;
+    pthread_cond_timedwait(&c->turn_passed, &c->lock, &until);
+}
+
 int crew_turn(struct crew *c, uint64_t number)
 {
-    pthread_mutex_lock(&c->lock);
-    while (c->turn < number && !c->is_stopped)
-        pthread_cond_wait(&c->turn_passed, &c->lock);
-    int r = c->is_stopped ? c->result : 0;
-    pthread_mutex_unlock(&c->lock);
-    return r;
+    const struct crew_job *job = c->job;
+    bool reports = job->report && pthread_equal(pthread_self(), c->caller);
+    struct vhdx_error error;
+    int r = 0;
+
+    for (;;) {
+        if (reports && (r = job->report(job->opaque, &error)) < 0)
+            stop(c, r, &error);
+        pthread_mutex_lock(&c->lock);
+        if (c->turn < number && !c->is_stopped)
+            wait_a_while(c);
+        bool is_turn = c->turn >= number;
+        r = c->is_stopped ? c->result : 0;
+        pthread_mutex_unlock(&c->lock);
+        if (r < 0 || is_turn)
+            return r;
+    }
 }
 
 void crew_pass(struct crew *c, uint64_t number)
@@ -154,7 +180,7 @@ static unsigned start_threads(struct crew *c, pthread_t *threads, unsigned count
 int crew_run(const struct crew_job *job, struct vhdx_error *err)
 {
     pthread_t threads[CREW_THREADS_MAX];
-    struct crew c = { .job = job, .next_lock = PTHREAD_MUTEX_INITIALIZER,
+    struct crew c = { .job = job, .caller = pthread_self(), .next_lock = PTHREAD_MUTEX_INITIALIZER,
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .turn_passed = PTHREAD_COND_INITIALIZER };
     void *piece = calloc(1, job->piece_size);

@@ -48,7 +48,8 @@ struct crew_job {
    threads cannot be had, the calling one works alone. */
 int crew_run(const struct crew_job *job, struct vhdx_error *err);
 
-/* Waits for the piece's turn. Negative when another piece has failed: work() returns that. */
+/* Waits for the piece's turn, and reports meanwhile. Negative when the work has failed elsewhere:
+   work() returns that. May be repeated during the turn, to report and to see. */
 int crew_turn(struct crew *crew, uint64_t number);
 
 /* Ends the piece's turn. Harmless when repeated. */

@@ -18,7 +18,8 @@ struct image_disk {
 /* A walk, over the whole BAT perhaps: through windows, past the page cache. */
 struct image_walk {
     struct map_iter it;
-    struct vhdx_extent ahead; /* read already; length 0: none */
+    struct vhdx_extent rest;  /* of the extent that the last answer began; length 0: none */
+    struct vhdx_extent ahead; /* the one after it, read already; length 0: none */
     struct table_window windows[];
 };
 
@@ -73,26 +74,60 @@ static bool is_continuation(const struct vhdx_extent *a, const struct vhdx_exten
             (a->depth == b->depth && a->file_offset + a->length == b->file_offset));
 }
 
+/* The next extent, with all that goes on where it ends: 1, 0 at the end, negative. */
+static int next_joined(struct disk_walk *w, struct vhdx_extent *e, struct vhdx_error *err)
+{
+    struct image_walk *walk = w->state;
+    int r = 1;
+
+    *e = walk->ahead;
+    walk->ahead.length = 0;
+    if (e->length == 0)
+        r = map_next(&walk->it, e, err);
+    while (r > 0 && e->offset + e->length < w->end) {
+        r = map_next(&walk->it, &walk->ahead, err);
+        if (r <= 0 || !is_continuation(e, &walk->ahead))
+            break;
+        e->length += walk->ahead.length;
+        walk->ahead.length = 0;
+    }
+    return r < 0 ? r : 1;
+}
+
+/* Blocks are written to in parts, and fixed images hardly at all: what is a hole of the file in a
+   block is zeros that need not be read. */
+static void cut_at_hole(const struct image *img, struct disk_extent *e)
+{
+    uint64_t next = file_next_data(&img->io, e->file_offset);
+
+    if (next > e->file_offset) {
+        e->kind = VHDX_EXTENT_ZERO;
+        e->has_file = false;
+    } else {
+        next = file_next_hole(&img->io, e->file_offset);
+    }
+    if (next > e->file_offset)
+        e->length = min_u64(e->length, next - e->file_offset);
+}
+
 static int image_walk_next(struct disk_walk *w, struct disk_extent *ret, struct vhdx_error *err)
 {
     struct image_walk *walk = w->state;
-    struct vhdx_extent e = walk->ahead;
-    int r = 1;
+    const struct chain *c = chain_of(w->disk);
+    struct vhdx_extent *e = &walk->rest;
+    int r = 0;
 
-    walk->ahead.length = 0;
-    if (e.length == 0)
-        r = map_next(&walk->it, &e, err);
-    while (r > 0 && e.offset + e.length < w->end) {
-        r = map_next(&walk->it, &walk->ahead, err);
-        if (r <= 0 || !is_continuation(&e, &walk->ahead))
-            break;
-        e.length += walk->ahead.length;
-        walk->ahead.length = 0;
-    }
+    if (e->length == 0)
+        r = next_joined(w, e, err);
     if (r < 0)
         return r;
-    *ret = (struct disk_extent){ .offset = e.offset, .length = e.length, .kind = e.kind };
-    find_file(chain_of(w->disk), &e, ret);
+    *ret = (struct disk_extent){ .offset = e->offset, .length = e->length, .kind = e->kind };
+    find_file(c, e, ret);
+    if (ret->has_file)
+        cut_at_hole(c->images[e->depth], ret);
+    e->offset += ret->length;
+    e->file_offset += ret->length;
+    e->length -= ret->length;
     return 1;
 }
 

@@ -4,6 +4,7 @@
 /* Disks whose bytes come once, in order, and until they end; see disk.h. */
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,7 +24,21 @@ static struct stream_disk *stream_disk_of(const struct vhdx_disk *d)
     return (struct stream_disk *)(uintptr_t)d;
 }
 
-static int stream_read_next(struct vhdx_disk *d, void *buf, size_t len, size_t *ret_len,
+#define WAIT_MS 100
+
+/* Until there is something to read, or the end. A terminal or a pipe may take forever. */
+static int wait_for_data(int fd, const struct disk_wait *wait, struct vhdx_error *err)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    int r = 0;
+
+    while (r == 0 && poll(&p, 1, WAIT_MS) <= 0)
+        r = wait->fn ? wait->fn(wait->opaque, err) : 0;
+    return r;
+}
+
+static int stream_read_next(struct vhdx_disk *d, void *buf, size_t len,
+                            const struct disk_wait *wait, size_t *ret_len,
                             struct vhdx_error *err)
 {
     struct stream_disk *s = stream_disk_of(d);
@@ -31,8 +46,11 @@ static int stream_read_next(struct vhdx_disk *d, void *buf, size_t len, size_t *
     size_t done = 0;
 
     while (done < len) {
+        int r = wait_for_data(s->fd, wait, err);
+        if (r < 0)
+            return r;
         ssize_t n = read(s->fd, p + done, len - done);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n < 0)
             return fail_errno(err, errno, s->position, "%s: reading", d->name);

@@ -28,10 +28,10 @@ int disk_read(struct vhdx_disk *d, void *buf, size_t len, uint64_t offset, struc
     return d->kind->read(d, buf, len, offset, err);
 }
 
-int disk_read_next(struct vhdx_disk *d, void *buf, size_t len, size_t *ret_len,
-                   struct vhdx_error *err)
+int disk_read_next(struct vhdx_disk *d, void *buf, size_t len, const struct disk_wait *wait,
+                   size_t *ret_len, struct vhdx_error *err)
 {
-    return d->kind->read_next(d, buf, len, ret_len, err);
+    return d->kind->read_next(d, buf, len, wait, ret_len, err);
 }
 
 int disk_walk_begin(struct vhdx_disk *d, uint64_t offset, uint64_t len, struct disk_walk *ret,

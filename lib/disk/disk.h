@@ -27,6 +27,7 @@ struct disk_extent {
 };
 
 struct disk_walk;
+struct disk_wait;
 
 /* What a kind of disk can do. */
 struct disk_kind {
@@ -37,8 +38,8 @@ struct disk_kind {
     void (*walk_end)(struct disk_walk *w);
     size_t (*file_ids)(const struct vhdx_disk *d, struct file_id ret_ids[LIMIT_CHAIN_LENGTH]);
     int (*verify_end)(struct vhdx_disk *d, struct vhdx_error *err);
-    int (*read_next)(struct vhdx_disk *d, void *buf, size_t len, size_t *ret_len,
-                     struct vhdx_error *err);
+    int (*read_next)(struct vhdx_disk *d, void *buf, size_t len, const struct disk_wait *wait,
+                     size_t *ret_len, struct vhdx_error *err);
     void (*close)(struct vhdx_disk *d);
 };
 
@@ -75,9 +76,15 @@ bool disk_is_stream(const struct vhdx_disk *d);
    streams. */
 int disk_read(struct vhdx_disk *d, void *buf, size_t len, uint64_t offset, struct vhdx_error *err);
 
+/* Called now and then while a stream has nothing to give; a failure ends the wait. */
+struct disk_wait {
+    int (*fn)(void *opaque, struct vhdx_error *err); /* or NULL */
+    void *opaque;
+};
+
 /* Reads a stream on: *ret_len is less than len only at its end. */
-int disk_read_next(struct vhdx_disk *d, void *buf, size_t len, size_t *ret_len,
-                   struct vhdx_error *err);
+int disk_read_next(struct vhdx_disk *d, void *buf, size_t len, const struct disk_wait *wait,
+                   size_t *ret_len, struct vhdx_error *err);
 
 /*
  * Walks over the extents of [offset, offset + len), which lies inside the disk, in order and

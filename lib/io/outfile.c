@@ -10,16 +10,22 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
+#include "util/bits.h"
 #include "util/cleanup.h"
 
 #define NAME_TRIES 100
+#define BLOCK_SIZE_DEFAULT UINT64_C(4096)
+#define BLOCK_SIZE_MAX (1 * MIB)
 
 struct outfile {
     int fd;
@@ -127,9 +133,8 @@ int outfile_open(const char *path, uint64_t size, bool replace, const char *sour
     int r = resolve_target(o, path, replace, source, forbidden, forbidden_count, err);
     if (r == 0)
         r = create_temporary(o, err);
-    if (r == 0 && ftruncate(o->fd, (off_t)size) < 0)
-        r = fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: setting the size to %" PRIu64, path,
-                       size);
+    if (r == 0)
+        r = outfile_truncate(o, size, err);
     if (r < 0) {
         outfile_discard(o);
         return r;
@@ -176,6 +181,88 @@ int outfile_pwrite(struct outfile *o, const void *buf, size_t len, uint64_t offs
         len -= (size_t)n;
     }
     return 0;
+}
+
+int outfile_clone(struct outfile *o, const struct file_clone_range *range)
+{
+    int r;
+
+    do
+        r = ioctl(o->fd, FICLONERANGE, range);
+    while (r < 0 && errno == EINTR);
+    return r;
+}
+
+int outfile_copy_range(struct outfile *o, int fd, uint64_t from, size_t len, uint64_t offset,
+                       size_t *ret_len, struct vhdx_error *err)
+{
+    off_t in = (off_t)from, out = (off_t)offset;
+    ssize_t n;
+
+    do
+        n = copy_file_range(fd, &in, o->fd, &out, len, 0);
+    while (n < 0 && errno == EINTR);
+    *ret_len = n > 0 ? (size_t)n : 0;
+    if (n < 0 && errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS &&
+        errno != EIO)
+        return fail_errno(err, errno, offset, "%s: writing %zu bytes", o->path, len);
+    return 0;
+}
+
+uint64_t outfile_block_size(const struct outfile *o)
+{
+    struct statfs st;
+
+    if (fstatfs(o->fd, &st) < 0 || st.f_bsize <= 0 || !is_pow2((uint64_t)st.f_bsize) ||
+        (uint64_t)st.f_bsize > BLOCK_SIZE_MAX)
+        return BLOCK_SIZE_DEFAULT;
+    return (uint64_t)st.f_bsize;
+}
+
+int outfile_truncate(struct outfile *o, uint64_t size, struct vhdx_error *err)
+{
+    if (ftruncate(o->fd, (off_t)size) < 0)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: setting the size to %" PRIu64,
+                          o->path, size);
+    return 0;
+}
+
+/* [offset, end) */
+static int fill(struct outfile *o, off_t offset, off_t end, struct vhdx_error *err)
+{
+    static const char zeros[64 * KIB];
+    int r = 0;
+
+    for (size_t n; offset < end && r == 0; offset += (off_t)n) {
+        n = (size_t)min_u64((uint64_t)(end - offset), sizeof zeros);
+        r = outfile_pwrite(o, zeros, n, (uint64_t)offset, err);
+    }
+    return r;
+}
+
+int outfile_fill_holes(struct outfile *o, struct vhdx_error *err)
+{
+    off_t size = lseek(o->fd, 0, SEEK_END), hole = 0;
+    int r = 0;
+
+    while (r == 0 && hole < size) {
+        hole = lseek(o->fd, hole, SEEK_HOLE);
+        if (hole < 0 || hole >= size)
+            break;
+        off_t data = lseek(o->fd, hole, SEEK_DATA);
+        if (data < 0)
+            data = size;
+        r = fill(o, hole, data, err);
+        hole = data;
+    }
+    if (size < 0 || hole < 0)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: looking for holes", o->path);
+    return r;
+}
+
+int outfile_descriptor(const struct outfile *o)
+{
+    return o->fd;
 }
 
 /* A file system may refuse to sync a folder; the rename has happened all the same. */

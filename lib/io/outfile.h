@@ -15,6 +15,7 @@
 #include "io/file.h"
 #include "util/fail.h"
 
+struct file_clone_range;
 struct outfile;
 
 /*
@@ -36,6 +37,27 @@ int outfile_allocate(struct outfile *o, uint64_t offset, uint64_t len, struct vh
 /* Whole or failed. Any thread may call. */
 int outfile_pwrite(struct outfile *o, const void *buf, size_t len, uint64_t offset,
                    struct vhdx_error *err);
+
+/* Shares a range of another file: a FICLONERANGE. -1 with errno set on failure. */
+int outfile_clone(struct outfile *o, const struct file_clone_range *range);
+
+/* The kernel copies a range of another file, which must not be the output: 0 with *ret_len, which
+   may be less, 0 where it cannot; negative on failure. */
+int outfile_copy_range(struct outfile *o, int fd, uint64_t from, size_t len, uint64_t offset,
+                       size_t *ret_len, struct vhdx_error *err);
+
+/* Of the file system, bytes, a power of two: what can be shared is made of blocks. */
+uint64_t outfile_block_size(const struct outfile *o);
+
+/* Cuts the file off, or lets it grow by zeros. */
+int outfile_truncate(struct outfile *o, uint64_t size, struct vhdx_error *err);
+
+/* Writes zeros where the file has holes. */
+int outfile_fill_holes(struct outfile *o, struct vhdx_error *err);
+
+/* The descriptor, to read back what was written: the output's, until it is committed or
+   discarded. */
+int outfile_descriptor(const struct outfile *o);
 
 /* Makes the content stable and gives the file its name. Ends o, also on failure. */
 int outfile_commit(struct outfile *o, struct vhdx_error *err);
