@@ -5,21 +5,19 @@
 
 #include "ops/hash.h"
 
-#ifdef HAVE_CRYPTO
-
-#include <openssl/evp.h>
 #include <stdlib.h>
 
 #include "ops/stream.h"
-#include "util/cleanup.h"
+
+#ifdef HAVE_CRYPTO
+
+#include <openssl/evp.h>
 
 #define ZEROS_SIZE (64 * KIB)
 
 struct hasher {
     EVP_MD_CTX *ctx;
-    const struct vhdx_progress *progress;
     uint8_t *zeros; /* ZEROS_SIZE bytes */
-    uint64_t total; /* of the disk */
 };
 
 static const struct {
@@ -28,37 +26,6 @@ static const struct {
     { "sha256", "SHA256" }, { "sha1", "SHA1" },           { "sha512", "SHA512" },
     { "md5", "MD5" },       { "blake2b", "BLAKE2B-512" },
 };
-
-static int update(struct hasher *h, const uint8_t *buf, size_t len, struct vhdx_error *err)
-{
-    if (EVP_DigestUpdate(h->ctx, buf, len) != 1)
-        return fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "hash: libcrypto refused the data");
-    return 0;
-}
-
-/* Zeros are not read, but do take time: a hole may be terabytes. */
-static int hash_zeros(struct hasher *h, uint64_t len, uint64_t offset, struct vhdx_error *err)
-{
-    const uint64_t report_every = 64 * MIB;
-    int r = 0;
-
-    for (uint64_t done = 0, n; done < len && r == 0; done += n) {
-        n = min_u64(len - done, ZEROS_SIZE);
-        r = update(h, h->zeros, (size_t)n, err);
-        if (r == 0 && done % report_every == 0 && h->progress->fn &&
-            h->progress->fn(offset + done, h->total, h->progress->opaque) != 0)
-            r = fail(err, VHDX_E_CANCELLED, VHDX_OFFSET_NONE, "cancelled");
-    }
-    return r;
-}
-
-static int hash_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
-                      struct vhdx_error *err)
-{
-    struct hasher *h = opaque;
-
-    return buf ? update(h, buf, (size_t)len, err) : hash_zeros(h, len, offset, err);
-}
 
 static int find_algorithm(const char *name, const EVP_MD **ret, struct vhdx_error *err)
 {
@@ -75,7 +42,49 @@ static int find_algorithm(const char *name, const EVP_MD **ret, struct vhdx_erro
                 "hash: algorithm is \"%s\", must be sha256, sha1, sha512, md5 or blake2b", name);
 }
 
-static int finish(struct hasher *h, char ret_hex[VHDX_HASH_TEXT], struct vhdx_error *err)
+int hash_begin(const char *algorithm, struct hasher **ret, struct vhdx_error *err)
+{
+    const EVP_MD *md;
+
+    int r = find_algorithm(algorithm, &md, err);
+    if (r < 0)
+        return r;
+    struct hasher *h = calloc(1, sizeof *h);
+    if (!h)
+        return fail_nomem(err);
+    h->zeros = calloc(1, ZEROS_SIZE);
+    h->ctx = EVP_MD_CTX_new();
+    if (!h->zeros || !h->ctx)
+        r = fail_nomem(err);
+    else if (EVP_DigestInit_ex(h->ctx, md, NULL) != 1)
+        r = fail(err, VHDX_E_UNSUPPORTED, VHDX_OFFSET_NONE, "hash: libcrypto refuses %s",
+                 EVP_MD_get0_name(md));
+    if (r < 0)
+        hash_free(h);
+    else
+        *ret = h;
+    return r;
+}
+
+int hash_update(struct hasher *h, const void *buf, size_t len, struct vhdx_error *err)
+{
+    if (h && EVP_DigestUpdate(h->ctx, buf, len) != 1)
+        return fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "hash: libcrypto refused the data");
+    return 0;
+}
+
+int hash_zeros(struct hasher *h, uint64_t len, struct vhdx_error *err)
+{
+    int r = 0;
+
+    for (uint64_t done = 0, n; h && done < len && r == 0; done += n) {
+        n = min_u64(len - done, ZEROS_SIZE);
+        r = hash_update(h, h->zeros, (size_t)n, err);
+    }
+    return r;
+}
+
+int hash_finish(struct hasher *h, char ret_hex[VHDX_HASH_TEXT], struct vhdx_error *err)
 {
     static const char digits[] = "0123456789abcdef";
     unsigned char digest[EVP_MAX_MD_SIZE];
@@ -92,42 +101,98 @@ static int finish(struct hasher *h, char ret_hex[VHDX_HASH_TEXT], struct vhdx_er
     return 0;
 }
 
-int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
-              struct vhdx_error *err)
+void hash_free(struct hasher *h)
 {
-    struct hasher h = { .progress = &opts->progress,
-                        .total = v->chain.images[0]->geometry.virtual_size };
-    const EVP_MD *md;
-
-    int r = find_algorithm(opts->algorithm, &md, err);
-    if (r < 0)
-        return r;
-    CLEANUP_FREE uint8_t *zeros = calloc(1, ZEROS_SIZE);
-    h.zeros = zeros;
-    h.ctx = EVP_MD_CTX_new();
-    if (!h.zeros || !h.ctx)
-        r = fail_nomem(err);
-    else if (EVP_DigestInit_ex(h.ctx, md, NULL) != 1)
-        r = fail(err, VHDX_E_UNSUPPORTED, VHDX_OFFSET_NONE, "hash: libcrypto refuses %s",
-                 EVP_MD_get0_name(md));
-    if (r == 0)
-        r = stream_disk(&v->chain, &opts->progress, hash_piece, &h, err);
-    if (r == 0)
-        r = finish(&h, ret_hex, err);
-    EVP_MD_CTX_free(h.ctx);
-    return r;
+    if (!h)
+        return;
+    EVP_MD_CTX_free(h->ctx);
+    free(h->zeros);
+    free(h);
 }
 
 #else
 
-int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
-              struct vhdx_error *err)
+int hash_begin(const char *algorithm, struct hasher **ret, struct vhdx_error *err)
 {
-    (void)v;
-    (void)opts;
-    (void)ret_hex;
+    (void)algorithm;
+    (void)ret;
     return fail(err, VHDX_E_UNSUPPORTED, VHDX_OFFSET_NONE,
                 "hash: this library was built without libcrypto");
 }
 
+int hash_update(struct hasher *h, const void *buf, size_t len, struct vhdx_error *err)
+{
+    (void)h;
+    (void)buf;
+    (void)len;
+    (void)err;
+    return 0;
+}
+
+int hash_zeros(struct hasher *h, uint64_t len, struct vhdx_error *err)
+{
+    (void)h;
+    (void)len;
+    (void)err;
+    return 0;
+}
+
+/* Nothing can have begun. */
+int hash_finish(struct hasher *h, char ret_hex[VHDX_HASH_TEXT], struct vhdx_error *err)
+{
+    (void)ret_hex;
+    return hash_begin(NULL, &h, err);
+}
+
+void hash_free(struct hasher *h)
+{
+    (void)h;
+}
+
 #endif
+
+struct disk_hash {
+    struct hasher *hasher;
+    const struct vhdx_progress *progress;
+    uint64_t total; /* of the disk */
+};
+
+/* Zeros are not read, but do take time: a hole may be terabytes. */
+static int piece_of_zeros(struct disk_hash *d, uint64_t len, uint64_t offset,
+                          struct vhdx_error *err)
+{
+    int r = 0;
+
+    for (uint64_t done = 0, n; done < len && r == 0; done += n) {
+        n = min_u64(len - done, HASH_STEP);
+        r = hash_zeros(d->hasher, n, err);
+        if (r == 0 && d->progress->fn &&
+            d->progress->fn(offset + done, d->total, d->progress->opaque) != 0)
+            r = fail(err, VHDX_E_CANCELLED, VHDX_OFFSET_NONE, "cancelled");
+    }
+    return r;
+}
+
+static int hash_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
+                      struct vhdx_error *err)
+{
+    struct disk_hash *d = opaque;
+
+    return buf ? hash_update(d->hasher, buf, (size_t)len, err)
+               : piece_of_zeros(d, len, offset, err);
+}
+
+int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
+              struct vhdx_error *err)
+{
+    struct disk_hash d = { .progress = &opts->progress,
+                           .total = v->chain.images[0]->geometry.virtual_size };
+
+    int r = hash_begin(opts->algorithm, &d.hasher, err);
+    if (r == 0)
+        r = stream_disk(&v->chain, &opts->progress, hash_piece, &d, err);
+    if (r == 0)
+        r = hash_finish(d.hasher, ret_hex, err);
+    hash_free(d.hasher);
+    return r;
+}
