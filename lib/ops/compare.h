@@ -23,8 +23,8 @@ struct compare_sink {
     void *opaque;
 };
 
-/* Gives the sink all in which b differs from a; a disk that ends before sink->size is taken to go on
-   with zeros. Adds what was read of both to *read_bytes. */
+/* Gives the sink all in which b differs from a; a disk that ends before sink->size is taken to go
+   on with zeros. Adds what was read of both to *read_bytes. */
 int compare_each(struct vhdx_disk *a, struct vhdx_disk *b, unsigned threads,
                  const struct vhdx_progress *progress, const struct compare_sink *sink,
                  uint64_t *read_bytes, struct vhdx_error *err);
