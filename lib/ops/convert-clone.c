@@ -162,6 +162,8 @@ int convert_clone(struct vhdx_disk *from, struct target *to,
     free(c.buf);
     if (r == 0 && !c.is_refused)
         r = disk_verify_end(from, err);
+    if (r == 0 && !c.is_refused)
+        r = convert_report(opts, from->size, from->size, err);
     *ret_done = !c.is_refused;
     return r;
 }

@@ -402,6 +402,8 @@ int convert_copy(struct vhdx_disk *from, struct target *to,
         r = hash_rest(&c, err);
     if (r == 0)
         r = disk_verify_end(from, err);
+    if (r == 0 && !is_stream)
+        r = convert_report(opts, from->size, from->size, err);
     if (r == 0)
         *ret = (struct copy_result){ .size = c.size, .read = c.read, .copied = c.copied };
     return r;

@@ -57,6 +57,40 @@ struct conversion {
     struct vhdx_convert_result *result;
 };
 
+/* ---- Progress -------------------------------------------------------------------------------- */
+
+/* Writing and reading back are two passes over the disk, of which the caller sees one. */
+struct passes {
+    const struct vhdx_progress *progress; /* the caller's */
+    unsigned count, now;
+    uint64_t last; /* told to the caller, who sees no way back */
+};
+
+static int on_progress(uint64_t done, uint64_t total, void *opaque)
+{
+    struct passes *p = opaque;
+
+    if (total != VHDX_SIZE_UNKNOWN) {
+        uint64_t part = done / p->count + (p->now > 0 ? total - total / p->count : 0);
+        p->last = max_u64(p->last, p->now + 1 == p->count && done == total ? total : part);
+        done = p->last;
+    }
+    return p->progress->fn(done, total, p->progress->opaque);
+}
+
+/* The options, with a progress that knows of the passes. */
+static struct vhdx_convert_options begin_passes(struct passes *p,
+                                                const struct vhdx_convert_options *opts)
+{
+    struct vhdx_convert_options mine = *opts;
+
+    *p = (struct passes){ .progress = &opts->progress,
+                          .count = opts->flags & VHDX_CONVERT_VERIFY ? 2 : 1 };
+    if (opts->progress.fn)
+        mine.progress = (struct vhdx_progress){ on_progress, p };
+    return mine;
+}
+
 /* ---- Payload --------------------------------------------------------------------------------- */
 
 static bool may_clone(const struct conversion *c, const struct target *to)
@@ -68,9 +102,9 @@ static bool may_clone(const struct conversion *c, const struct target *to)
 static int copy_payload(struct conversion *c, struct target *to, struct vhdx_error *err)
 {
     bool is_done = false;
-    int r = 0;
 
-    if (may_clone(c, to))
+    int r = convert_report(c->opts, 0, c->from->size, err);
+    if (r == 0 && may_clone(c, to))
         r = convert_clone(c->from, to, c->opts, &c->copied, &is_done, err);
     if (r == 0 && is_done && c->hasher) {
         r = hash_of_disk(c->from, c->from->size, c->opts->checksum, &c->opts->progress,
@@ -211,13 +245,16 @@ int convert_to_file(struct vhdx_disk *from, struct outfile *out,
                     const struct vhdx_convert_options *opts, struct vhdx_convert_result *ret,
                     struct vhdx_error *err)
 {
-    struct conversion c = { .from = from, .opts = opts, .out = out, .result = ret };
+    struct passes passes;
+    const struct vhdx_convert_options mine = begin_passes(&passes, opts);
+    struct conversion c = { .from = from, .opts = &mine, .out = out, .result = ret };
 
     int r = begin_hash(&c, err);
     if (r == 0)
         r = write_output(&c, err);
+    passes.now++;
     if (r == 0 && (opts->flags & VHDX_CONVERT_VERIFY) != 0)
-        r = convert_verify(from, out, opts, ret, c.copied.size, err);
+        r = convert_verify(from, out, &mine, ret, c.copied.size, err);
     give_counts(&c);
     hash_free(c.hasher);
     layout_free(&c.layout);
@@ -286,14 +323,17 @@ int convert_to_io(struct vhdx_disk *from, const struct vhdx_io *io,
                   const struct vhdx_convert_options *opts, struct vhdx_convert_result *ret,
                   struct vhdx_error *err)
 {
-    struct conversion c = { .from = from, .opts = opts, .result = ret };
+    struct passes passes;
+    const struct vhdx_convert_options mine = begin_passes(&passes, opts);
+    struct conversion c = { .from = from, .opts = &mine, .result = ret };
     struct target to = { .io = io, .has_content = true };
 
     int r = begin_hash(&c, err);
     if (r == 0)
         r = write_io(&c, &to, err);
+    passes.now++;
     if (r == 0 && (opts->flags & VHDX_CONVERT_VERIFY) != 0)
-        r = convert_verify_io(from, io, opts, ret, c.copied.size, err);
+        r = convert_verify_io(from, io, &mine, ret, c.copied.size, err);
     give_counts(&c);
     hash_free(c.hasher);
     return r;

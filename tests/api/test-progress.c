@@ -286,10 +286,10 @@ static void conversion_refuses_what_it_does_not_know(void **state)
     struct disk d;
 
     open_disk(&d, *state);
-    options.format = VHDX_FORMAT_RAW + 1;
+    options.format = VHDX_FORMAT_VHD + 1;
     expect_error(vhdx_convert(d.v, path, &options, &err), &err, VHDX_E_INVALID, NOWHERE, "format");
     options.format = VHDX_FORMAT_RAW;
-    options.flags = 2;
+    options.flags = VHDX_CONVERT_NO_CLONE << 1;
     expect_error(vhdx_convert(d.v, path, &options, &err), &err, VHDX_E_INVALID, NOWHERE, "flag");
     assert_int_equal(access(path, F_OK), -1);
     options.flags = VHDX_CONVERT_REPLACE;
