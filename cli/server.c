@@ -15,8 +15,6 @@
 #include <libgen.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,54 +32,7 @@
 
 #define PLUGIN_FILE "nbdkit-vhdx-plugin.so"
 
-extern char **environ;
-
 /* ---- Words ---------------------------------------------------------------------------------- */
-
-static void *demand(void *memory)
-{
-    if (memory)
-        return memory;
-    report("out of memory");
-    exit(EXIT_FAILED);
-}
-
-__attribute__((format(printf, 1, 2))) static char *text_of(const char *format, ...)
-{
-    va_list args;
-    char *text = NULL;
-
-    va_start(args, format);
-    int r = vasprintf(&text, format, args);
-    va_end(args);
-    return demand(r < 0 ? NULL : text);
-}
-
-void word_add(struct word_list *words, const char *format, ...)
-{
-    va_list args;
-    char *word = NULL;
-
-    words->items = demand(reallocarray(words->items, words->count + 2, sizeof(*words->items)));
-    va_start(args, format);
-    int r = vasprintf(&word, format, args);
-    va_end(args);
-    words->items[words->count++] = demand(r < 0 ? NULL : word);
-    words->items[words->count] = NULL;
-}
-
-static void word_add_all(struct word_list *words, const struct word_list *more)
-{
-    for (size_t i = 0; i < more->count; i++)
-        word_add(words, "%s", more->items[i]);
-}
-
-void word_list_free(struct word_list *words)
-{
-    for (size_t i = 0; i < words->count; i++)
-        free(words->items[i]);
-    free(words->items);
-}
 
 bool number_parse(const char *text, uint32_t max, uint32_t *ret)
 {
@@ -133,30 +84,12 @@ struct run {
     bool is_stopping;  /* nbdkit was told to end */
 };
 
-/* Starts a program. The result is an errno value. */
 static int start(const struct run *run, char **argv, bool own_group, bool quiet, pid_t *ret)
 {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    short flags = POSIX_SPAWN_SETSIGMASK;
+    struct process_options options = { .own_group = own_group, .quiet = quiet,
+                                       .mask = &run->old_mask };
 
-    if (own_group)
-        flags |= POSIX_SPAWN_SETPGROUP;
-    if (posix_spawn_file_actions_init(&files) != 0 || posix_spawnattr_init(&attributes) != 0)
-        demand(NULL);
-    posix_spawnattr_setflags(&attributes, flags);
-    posix_spawnattr_setsigmask(&attributes, &run->old_mask);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    if (own_group)
-        posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (quiet) {
-        posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-        posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    }
-    int r = posix_spawnp(ret, argv[0], &files, &attributes, argv, environ);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&files);
-    return r;
+    return process_start(argv, &options, ret);
 }
 
 /* "nbdkit" is not a verb of ours: say what to install. */
@@ -175,7 +108,6 @@ static bool nbdkit_knows_plugin(const struct run *run, bool *ret_reported)
 {
     char name[] = "nbdkit", plugin[] = "vhdx", dump[] = "--dump-plugin";
     char *argv[] = { name, plugin, dump, NULL };
-    int status;
     pid_t child;
     int r = start(run, argv, true, true, &child);
 
@@ -184,8 +116,7 @@ static bool nbdkit_knows_plugin(const struct run *run, bool *ret_reported)
         report_no_nbdkit(r);
         return false;
     }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
+    int status = process_wait(child);
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -234,19 +165,9 @@ static bool fits_socket(const char *path)
 
 static bool make_folder(struct run *run)
 {
-    const char *base = getenv("XDG_RUNTIME_DIR");
-
-    if (!base || access(base, W_OK | X_OK) < 0)
-        base = getenv("TMPDIR");
-    if (!base || *base == '\0')
-        base = "/tmp";
-    run->folder = text_of("%s/vhdx-XXXXXX", base);
-    if (!mkdtemp(run->folder)) {
-        report("%s: making a folder for the socket: %s", base, strerror(errno));
-        free(run->folder);
-        run->folder = NULL;
+    run->folder = folder_make_private();
+    if (!run->folder)
         return false;
-    }
     run->ready_path = text_of("%s/ready", run->folder);
     if (mkfifo(run->ready_path, 0600) == 0)
         run->ready_fd = open(run->ready_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);

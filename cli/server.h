@@ -12,17 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Growing array of strings, each owned, and a NULL after the last. */
-struct word_list {
-    char **items;
-    size_t count;
-};
-
-/* Adds a word. Ends the program when memory runs out. */
-__attribute__((format(printf, 2, 3))) void word_add(struct word_list *words, const char *format,
-                                                    ...);
-
-void word_list_free(struct word_list *words);
+#include "process.h"
 
 /* Decimal digits only, at most max. */
 bool number_parse(const char *text, uint32_t max, uint32_t *ret);
