@@ -219,6 +219,20 @@ uint64_t outfile_block_size(const struct outfile *o)
     return (uint64_t)st.f_bsize;
 }
 
+bool outfile_is_remote(const struct outfile *o)
+{
+    static const uint32_t types[] = { 0x6969 /* NFS */, 0xFF534D42 /* CIFS */, 0xFE534D42 /* SMB2 */,
+                                      0x00C36400 /* Ceph */ };
+    struct statfs st;
+
+    if (fstatfs(o->fd, &st) < 0)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if ((uint32_t)st.f_type == types[i])
+            return true;
+    return false;
+}
+
 int outfile_truncate(struct outfile *o, uint64_t size, struct vhdx_error *err)
 {
     if (ftruncate(o->fd, (off_t)size) < 0)

@@ -49,6 +49,9 @@ int outfile_copy_range(struct outfile *o, int fd, uint64_t from, size_t len, uin
 /* Of the file system, bytes, a power of two: what can be shared is made of blocks. */
 uint64_t outfile_block_size(const struct outfile *o);
 
+/* Whether it lies with a server that may copy by itself: NFS, SMB, Ceph. */
+bool outfile_is_remote(const struct outfile *o);
+
 /* Cuts the file off, or lets it grow by zeros. */
 int outfile_truncate(struct outfile *o, uint64_t size, struct vhdx_error *err);
 

@@ -30,6 +30,7 @@ struct copy {
     const struct vhdx_convert_options *opts;
     struct hasher *hasher;
     uint32_t grain;
+    bool by_kernel; /* it copies, where it can: zeros in data are not searched for */
     uint64_t size; /* of the disk; a stream's only when it has ended */
 
     /* What next() knows. */
@@ -50,6 +51,8 @@ struct piece {
     size_t count; /* stretches with data, in order */
     struct stretch {
         uint64_t offset, length;
+        int fd; /* the file that has it, at file_offset; or -1 */
+        uint64_t file_offset;
     } data[PIECE_EXTENTS];
     uint8_t *buf; /* PIECE_SIZE bytes; the disk at offset */
 };
@@ -114,18 +117,23 @@ static uint64_t take_ahead(struct copy *c, uint64_t end)
     uint64_t n = min_u64(c->ahead.length, end - c->ahead.offset);
 
     c->ahead.offset += n;
+    c->ahead.file_offset += n;
     c->ahead.length -= n;
     return n;
 }
 
 /* Adds a stretch with data. When there is no room the last one grows over what lies between: to
    read zeros is allowed. */
-static void add_data(struct piece *p, uint64_t offset, uint64_t length)
+static void add_data(struct piece *p, struct stretch s)
 {
-    if (p->count < PIECE_EXTENTS)
-        p->data[p->count++] = (struct stretch){ offset, length };
-    else
-        p->data[p->count - 1].length = offset + length - p->data[p->count - 1].offset;
+    struct stretch *last = &p->data[PIECE_EXTENTS - 1];
+
+    if (p->count < PIECE_EXTENTS) {
+        p->data[p->count++] = s;
+    } else {
+        last->length = s.offset + s.length - last->offset;
+        last->fd = -1;
+    }
 }
 
 /* A piece of zeros, where they have to be written. */
@@ -153,8 +161,10 @@ static int next_piece(struct copy *c, struct piece *p, struct vhdx_error *err)
         }
         if (p->count == 0)
             end = align_down(c->ahead.offset, PIECE_SIZE) + PIECE_SIZE;
-        uint64_t offset = c->ahead.offset;
-        add_data(p, offset, take_ahead(c, end));
+        struct stretch s = { .offset = c->ahead.offset, .file_offset = c->ahead.file_offset,
+                             .fd = c->ahead.has_file ? c->ahead.fd : -1 };
+        s.length = take_ahead(c, end);
+        add_data(p, s);
     }
     if (r < 0)
         return r;
@@ -189,7 +199,7 @@ static int next_of_stream(struct copy *c, struct piece *p, struct vhdx_error *er
     p->is_zero = false;
     p->is_read = true;
     p->count = 1;
-    p->data[0] = (struct stretch){ p->offset, len };
+    p->data[0] = (struct stretch){ .offset = p->offset, .length = len, .fd = -1 };
     c->size += len;
     if (c->to->out || c->size <= c->to->io_size)
         return len > 0;
@@ -324,6 +334,39 @@ static int take_turn(struct copy *c, struct piece *p, bool is_needed, uint64_t *
     return r;
 }
 
+/* What the kernel does not copy is read and written. */
+static int copy_stretch(struct copy *c, const struct piece *p, const struct stretch *s,
+                        uint64_t place, struct vhdx_error *err)
+{
+    uint64_t done = 0;
+    size_t n = 1;
+    int r = 0;
+
+    while (r == 0 && s->fd >= 0 && done < s->length && n > 0) {
+        r = outfile_copy_range(c->to->out, s->fd, s->file_offset + done,
+                               (size_t)(s->length - done), place + done, &n, err);
+        done += n;
+    }
+    __atomic_fetch_add(&c->copied, done, __ATOMIC_RELAXED);
+    struct stretch rest = { .offset = s->offset + done, .length = s->length - done };
+    if (r < 0 || rest.length == 0)
+        return r;
+    r = disk_read(c->from, bytes_at(p, rest.offset), (size_t)rest.length, rest.offset, err);
+    __atomic_fetch_add(&c->read, rest.length, __ATOMIC_RELAXED);
+    return r < 0 ? r : write_stretch(c, p, &rest, place + done, err);
+}
+
+static int work_by_kernel(struct copy *c, struct piece *p, struct crew *crew, uint64_t number,
+                          struct vhdx_error *err)
+{
+    uint64_t place = 0;
+    int r = take_turn(c, p, true, &place, crew, number, err);
+
+    for (size_t i = 0; i < p->count && r == 0; i++)
+        r = copy_stretch(c, p, &p->data[i], place + (p->data[i].offset - p->offset), err);
+    return r;
+}
+
 static int work(void *opaque, void *piece, struct crew *crew, uint64_t number,
                 struct vhdx_error *err)
 {
@@ -333,6 +376,8 @@ static int work(void *opaque, void *piece, struct crew *crew, uint64_t number,
 
     if (p->is_zero)
         return zero_range(c, p->offset, p->length, err);
+    if (c->by_kernel)
+        return work_by_kernel(c, p, crew, number, err);
     int r = read_piece(c, p, err);
     if (r < 0)
         return r;
@@ -376,6 +421,19 @@ static int hash_rest(struct copy *c, struct vhdx_error *err)
     return r;
 }
 
+/*
+ * Whether the kernel is to copy: where zeros in data are wanted as they are, and where the files
+ * lie with a server, which then moves nothing through this machine. Elsewhere reading and writing
+ * is as fast, and finds zeros.
+ */
+static bool wants_kernel(const struct copy *c)
+{
+    bool is_dense = (c->opts->flags & VHDX_CONVERT_NO_SPARSE) != 0 && !c->to->place;
+
+    return c->to->out && !c->hasher && !disk_is_stream(c->from) &&
+           (is_dense || outfile_is_remote(c->to->out));
+}
+
 int convert_copy(struct vhdx_disk *from, struct target *to,
                  const struct vhdx_convert_options *opts, struct hasher *hasher,
                  struct copy_result *ret, struct vhdx_error *err)
@@ -395,6 +453,7 @@ int convert_copy(struct vhdx_disk *from, struct target *to,
     };
     int r = is_stream ? 0 : disk_walk_begin(from, 0, from->size, &c.walk, err);
 
+    c.by_kernel = wants_kernel(&c);
     if (r == 0)
         r = crew_run(&job, err);
     disk_walk_end(&c.walk);
