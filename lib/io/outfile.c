@@ -221,8 +221,8 @@ uint64_t outfile_block_size(const struct outfile *o)
 
 bool outfile_is_remote(const struct outfile *o)
 {
-    static const uint32_t types[] = { 0x6969 /* NFS */, 0xFF534D42 /* CIFS */, 0xFE534D42 /* SMB2 */,
-                                      0x00C36400 /* Ceph */ };
+    static const uint32_t types[] = { 0x6969 /* NFS */, 0xFF534D42 /* CIFS */,
+                                      0xFE534D42 /* SMB2 */, 0x00C36400 /* Ceph */ };
     struct statfs st;
 
     if (fstatfs(o->fd, &st) < 0)
