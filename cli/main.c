@@ -22,7 +22,8 @@
 /* In the order in which help lists them. */
 static const struct verb *const verbs[] = {
     &verb_info, &verb_chain, &verb_map, &verb_hash, &verb_convert, &verb_cat,
-    &verb_create, &verb_check, &verb_replay, &verb_recover, &verb_serve, &verb_mount, &verb_umount,
+    &verb_compare, &verb_diff, &verb_measure, &verb_create, &verb_check, &verb_replay,
+    &verb_recover, &verb_serve, &verb_mount, &verb_umount,
 };
 
 #define VERBS_COUNT (sizeof(verbs) / sizeof(verbs[0]))
@@ -101,7 +102,8 @@ static int help_on(const char *name)
     return EXIT_FINE;
 }
 
-static int dispatch(int argc, char **argv)
+/* *ret_verb is set when a verb was run. */
+static int dispatch(int argc, char **argv, const struct verb **ret_verb)
 {
     char program[] = "vhdx"; /* what getopt_long begins its messages with */
 
@@ -128,6 +130,7 @@ static int dispatch(int argc, char **argv)
     const struct verb *verb = find_verb(word);
     if (!verb)
         return unknown_verb(word);
+    *ret_verb = verb;
     argv[1] = program;
     return verb->run(argc - 1, argv + 1);
 }
@@ -150,8 +153,11 @@ static bool reserve_standard_files(void)
 
 int main(int argc, char **argv)
 {
+    const struct verb *verb = NULL;
+
     if (!reserve_standard_files())
         return EXIT_FAILED;
     setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* lines of programs that share it stay whole */
-    return output_finish(dispatch(argc, argv));
+    int exit_code = dispatch(argc, argv, &verb);
+    return output_finish(exit_code, verb_exit_error(verb));
 }

@@ -46,8 +46,12 @@ static const char common_help[] =
     "      --no-parent          read a differencing image alone: what its parent would supply\n"
     "                           reads as zeros\n"
     "      --any-parent         accept a parent whose GUID does not match\n"
-    "  -U, --force-share        take no lock: the image may be in use, and change while read\n"
-    "  %s --format vhdx        accepted for qemu-img's sake\n"
+    "  -U, --force-share        take no lock: the image may be in use, and change while read\n";
+
+static const char format_help[] =
+    "  %s --format vhdx        accepted for qemu-img's sake\n";
+
+static const char help_help[] =
     "  -h, --help               this text\n";
 
 #define OPTIONS_MAX 32 /* long options of a verb, the common ones included */
@@ -130,6 +134,14 @@ static bool is_own_letter(const struct verb *verb, int letter)
     return strchr(verb->shorts, letter) != NULL;
 }
 
+static bool has_own_format(const struct verb *verb)
+{
+    for (const struct option *o = verb->longs; o->name; o++)
+        if (strcmp(o->name, "format") == 0)
+            return true;
+    return false;
+}
+
 static bool is_common_option(const struct verb *verb, int option)
 {
     if (option == 'U' || option == 'f')
@@ -173,7 +185,7 @@ bool options_parse(int argc, char **argv, const struct verb *verb, struct common
     int option;
 
     grammar_init(&grammar, verb);
-    *ret_exit = EXIT_FAILED;
+    *ret_exit = verb_exit_error(verb);
     if (!allocate_lists(common, argc))
         return false;
     while ((option = getopt_long(argc, argv, grammar.shorts, grammar.longs, NULL)) != -1) {
@@ -217,5 +229,8 @@ void options_print_help(const struct verb *verb)
     if (verb->alias)
         printf("       vhdx %s is the same\n", verb->alias);
     printf("\n%s\n", verb->help);
-    printf(common_help, is_own_letter(verb, 'f') ? "   " : "-f,");
+    fputs(common_help, stdout);
+    if (!has_own_format(verb))
+        printf(format_help, is_own_letter(verb, 'f') ? "   " : "-f,");
+    fputs(help_help, stdout);
 }

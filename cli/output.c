@@ -98,7 +98,7 @@ void print_text(FILE *stream, const char *text)
     }
 }
 
-int output_finish(int exit_code)
+int output_finish(int exit_code, int exit_error)
 {
     bool failed_before = ferror(stdout) != 0;
 
@@ -107,5 +107,5 @@ int output_finish(int exit_code)
     if (fflush(stdout) == 0 && close(STDOUT_FILENO) == 0 && !failed_before)
         return exit_code;
     report("standard output: %s", errno != 0 ? strerror(errno) : "not everything could be written");
-    return EXIT_FAILED;
+    return exit_error;
 }

@@ -32,8 +32,8 @@ bool is_unprintable(uint32_t code_point);
    they are, for the sake of Windows paths: this is for eyes, --output=json is exact. */
 void print_text(FILE *stream, const char *text);
 
-/* Flushes and closes standard output. Returns exit_code, or EXIT_FAILED after reporting that not
+/* Flushes and closes standard output. Returns exit_code, or exit_error after reporting that not
    everything got out. Nothing may be printed afterwards. */
-int output_finish(int exit_code);
+int output_finish(int exit_code, int exit_error);
 
 #endif /* VHDX_CLI_OUTPUT_H */

@@ -36,18 +36,29 @@ struct verb {
     size_t operands_min;
     size_t operands_max; /* 0: any number */
 
+    int exit_error; /* the exit code of errors; 0: EXIT_FAILED */
+
     /* argv[0] is the program's name; returns the exit code. */
     int (*run)(int argc, char **argv);
 };
 
+/* The exit code when something goes wrong with a verb, or with none (NULL). */
+static inline int verb_exit_error(const struct verb *verb)
+{
+    return verb && verb->exit_error ? verb->exit_error : EXIT_FAILED;
+}
+
 extern const struct verb verb_cat;
 extern const struct verb verb_chain;
 extern const struct verb verb_check;
+extern const struct verb verb_compare;
 extern const struct verb verb_convert;
 extern const struct verb verb_create;
+extern const struct verb verb_diff;
 extern const struct verb verb_hash;
 extern const struct verb verb_info;
 extern const struct verb verb_map;
+extern const struct verb verb_measure;
 extern const struct verb verb_recover;
 extern const struct verb verb_replay;
 extern const struct verb verb_serve;

@@ -55,6 +55,14 @@ int vhdx_measure(struct vhdx_disk *from, const struct vhdx_convert_options *opts
     if (r < 0)
         return r;
     ours.create = &create;
+    if (from && create.size != 0)
+        return api_fail(err, "vhdx_measure: the size is the disk's");
+    if (ours.format != VHDX_FORMAT_VHDX &&
+        (create.parent_path || create.type || create.block_size || create.log_size ||
+         create.logical_sector_size || create.physical_sector_size))
+        return api_fail(err, "vhdx_measure: only a VHDX has these options");
+    if ((ours.flags & VHDX_CONVERT_AZURE) && ours.format != VHDX_FORMAT_VHD)
+        return api_fail(err, "vhdx_measure: Azure takes VHDs");
     if (ours.format > VHDX_FORMAT_VHD || (ours.flags & ~MEASURE_FLAGS))
         return api_fail(err, "vhdx_measure: an unknown format or flag");
     r = create_measure(from, &ours, &result, err);

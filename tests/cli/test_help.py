@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create', 'check', 'replay', 'recover',
-         'serve', 'mount', 'umount']
+VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'compare', 'diff', 'measure', 'create',
+         'check', 'replay', 'recover', 'serve', 'mount', 'umount']
 
 
 def test_help_lists_the_verbs(vhdx, golden):
