@@ -614,7 +614,8 @@ VHDX_PUBLIC int vhdx_measure(struct vhdx_disk *from, const struct vhdx_convert_o
 
 #define VHDX_COMPARE_STRICT 1u /* size and allocation count, too */
 
-/* A stretch in which the disks differ, at a granularity of 512 bytes, as long as it goes. */
+/* A stretch in which the disks differ, at a granularity of 512 bytes, as long as it goes; what the
+   second disk tells to be zero without being read is a stretch of its own. */
 struct vhdx_difference {
     size_t struct_size;
     uint64_t offset, length;

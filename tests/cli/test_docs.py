@@ -18,8 +18,8 @@ def pod(name):
     return (DOCS / name).read_text(encoding='utf-8')
 
 
-VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'create', 'check', 'replay', 'recover',
-         'serve', 'mount', 'umount']
+VERBS = ['info', 'chain', 'map', 'hash', 'convert', 'cat', 'compare', 'diff', 'measure', 'create',
+         'check', 'replay', 'recover', 'serve', 'mount', 'umount']
 
 
 @pytest.mark.parametrize('verb', VERBS)
