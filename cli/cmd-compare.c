@@ -35,10 +35,20 @@ static void print_json(const struct vhdx_compare_result *result, const struct pa
            vhdx_disk_size(pair->sources[0].disk), vhdx_disk_size(pair->sources[1].disk));
 }
 
-static void print_text_result(const struct vhdx_compare_result *result)
+/* The sizes matter only when the common part is the same; qemu-img sees it so, too. */
+static void warn_of_size(const struct vhdx_compare_result *result, const struct pair *pair)
 {
-    if (result->size_differs && result->outcome != VHDX_COMPARE_SIZE)
+    uint64_t a = vhdx_disk_size(pair->sources[0].disk), b = vhdx_disk_size(pair->sources[1].disk);
+
+    if (a == b || result->outcome == VHDX_COMPARE_SIZE)
+        return;
+    if (result->outcome == VHDX_COMPARE_SAME || result->offset >= (a < b ? a : b))
         puts("Warning: Image size mismatch!");
+}
+
+static void print_text_result(const struct vhdx_compare_result *result, const struct pair *pair)
+{
+    warn_of_size(result, pair);
     switch (result->outcome) {
     case VHDX_COMPARE_SAME:
         puts("Images are identical.");
@@ -83,7 +93,7 @@ static int run_compare(int argc, char **argv)
     if (run.pair.json)
         print_json(&result, &pair);
     else if (!run.pair.quiet)
-        print_text_result(&result);
+        print_text_result(&result, &pair);
     return result.outcome == VHDX_COMPARE_SAME ? EXIT_FINE : EXIT_DIFFERENT;
 }
 

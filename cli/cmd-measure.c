@@ -90,11 +90,12 @@ static bool check_request(const struct measure_run *run, const struct common_opt
 
 static void print_result(const struct vhdx_measure_result *result, bool json)
 {
-    const char *format = json ? "{\n    \"required\": %" PRIu64 ",\n"
-                                "    \"fully-allocated\": %" PRIu64 "\n}\n"
-                              : "required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n";
-
-    printf(format, result->required, result->fully_allocated);
+    if (json)
+        printf("{\n    \"required\": %" PRIu64 ",\n    \"fully-allocated\": %" PRIu64 "\n}\n",
+               result->required, result->fully_allocated);
+    else
+        printf("required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n",
+               result->required, result->fully_allocated);
 }
 
 static int measure(const struct measure_run *run, struct vhdx_disk *from)
