@@ -254,8 +254,14 @@ def test_servers_that_want_whole_blocks(vhdx, tmp_path, nbdkit_serve, block):
     store, source = tmp_path / 'store', tmp_path / 'source'
     before = bytearray(random.Random(block).randbytes(size))
     store.write_bytes(before)
-    content = random.Random(1).randbytes(size - 7 * 512 - 100) + bytes(100)
-    source.write_bytes(content)
+    content = bytearray(size - 7 * 512 - 100)
+    with open(source, 'wb') as file:
+        file.truncate(len(content)) # holes that begin and end inside of large blocks
+        for begin in range(20480, len(content), 200704):
+            data = random.Random(begin).randbytes(min(102400, len(content) - begin))
+            content[begin:begin + len(data)] = data
+            file.seek(begin)
+            file.write(data)
     server = nbdkit_serve('--filter=blocksize-policy', 'file', store, f'blocksize-minimum={block}',
                           'blocksize-preferred=65536', 'blocksize-maximum=1M',
                           'blocksize-error-policy=error')
@@ -265,6 +271,23 @@ def test_servers_that_want_whole_blocks(vhdx, tmp_path, nbdkit_serve, block):
     assert after[len(content):] == before[len(content):]
     vhdx.ok('convert', server.uri, tmp_path / 'out.raw')
     assert (tmp_path / 'out.raw').read_bytes() == after
+
+
+def test_reading_inside_of_blocks(vhdx, tmp_path, nbdkit_serve):
+    """What the other disk of a comparison has as data begins where this server's blocks do not."""
+    sparse, dense = tmp_path / 'sparse', tmp_path / 'dense'
+    content = random.Random(1).randbytes(2 * MIB)
+    dense.write_bytes(content)
+    with open(sparse, 'wb') as file:
+        file.truncate(len(content))
+        for begin in range(20480, len(content), 200704):
+            file.seek(begin)
+            file.write(content[begin:begin + 8192])
+    server = nbdkit_serve('-r', '--filter=blocksize-policy', 'file', sparse,
+                          'blocksize-minimum=65536', 'blocksize-preferred=65536',
+                          'blocksize-maximum=1M', 'blocksize-error-policy=error')
+    assert vhdx('compare', '-f', 'raw', sparse, server.uri).returncode == 0
+    assert vhdx('compare', '-f', 'raw', dense, server.uri).returncode == 1
 
 
 def test_holes_are_not_read(vhdx, tmp_path, nbdkit_serve):
