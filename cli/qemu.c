@@ -46,9 +46,19 @@ struct qemu_server {
 
 /* ---- What a program said -------------------------------------------------------------------- */
 
+/* Without "qemu-nbd: Failed to blk_new_open 'driver=qcow2,...': ", which says nothing. */
+static const char *skip_preamble(const char *line)
+{
+    static const char preamble[] = "qemu-nbd: Failed to blk_new_open '";
+    const char *end = strstr(line, "': ");
+
+    return end && strncmp(line, preamble, strlen(preamble)) == 0 ? end + strlen("': ") : line;
+}
+
 /* Its lines as messages of ours; false if there are none. */
 static bool report_text(int fd, const char *name)
 {
+    bool is_locked = false;
     char text[TEXT_MAX + 1], *rest = text;
     ssize_t len = pread(fd, text, TEXT_MAX, 0);
     int lines = 0;
@@ -57,9 +67,12 @@ static bool report_text(int fd, const char *name)
     for (char *line; lines < LINES_MAX && (line = strsep(&rest, "\n"));) {
         if (*line == '\0')
             continue;
-        report("%s: %s", name, line);
+        report("%s: %s", name, skip_preamble(line));
+        is_locked = is_locked || strstr(line, "Failed to get ");
         lines++;
     }
+    if (is_locked)
+        report_hint("-U reads it without a lock; what it reads may be a mixture of old and new");
     return lines > 0;
 }
 
