@@ -13,15 +13,3 @@ int convert_stream(struct vhdx_disk *from, int fd, const struct vhdx_convert_opt
     (void)from, (void)fd, (void)opts, (void)ret;
     return UNSUPPORTED("streams are not written yet");
 }
-
-int convert_vhd_size(uint64_t size, uint32_t flags, uint64_t *ret, struct vhdx_error *err)
-{
-    (void)size, (void)flags, (void)ret;
-    return UNSUPPORTED("VHDs are not written yet");
-}
-
-int convert_write_vhd_footer(struct outfile *out, uint64_t size, struct vhdx_error *err)
-{
-    (void)out, (void)size;
-    return UNSUPPORTED("VHDs are not written yet");
-}
