@@ -19,6 +19,7 @@
 
 /* A piece: what is read stays in the processor's cache until it is written. Divides every unit. */
 #define PIECE_SIZE (512 * KIB)
+#define PIECE_SIZE_MAX (1 * MIB)
 #define PIECE_EXTENTS 64u
 #define SPARSE_DEFAULT (4 * KIB)
 #define ZERO_STEP (32 * MIB) /* zeroed at once, where the output has to be told */
@@ -30,6 +31,7 @@ struct copy {
     const struct vhdx_convert_options *opts;
     struct hasher *hasher;
     uint32_t grain;
+    size_t piece_size; /* PIECE_SIZE, or as much as the largest grain needs */
     bool by_kernel; /* it copies, where it can: zeros in data are not searched for */
     uint64_t size; /* of the disk; a stream's only when it has ended */
 
@@ -54,7 +56,7 @@ struct piece {
         int fd; /* the file that has it, at file_offset; or -1 */
         uint64_t file_offset;
     } data[PIECE_EXTENTS];
-    uint8_t *buf; /* PIECE_SIZE bytes; the disk at offset */
+    uint8_t *buf; /* piece_size bytes; the disk at offset */
 };
 
 int convert_report(const struct vhdx_convert_options *opts, uint64_t done, uint64_t total,
@@ -89,10 +91,10 @@ int target_write(struct target *t, const void *buf, size_t len, uint64_t place,
 
 /* ---- Handing out pieces ---------------------------------------------------------------------- */
 
-static int make_buffer(struct piece *p, struct vhdx_error *err)
+static int make_buffer(const struct copy *c, struct piece *p, struct vhdx_error *err)
 {
     if (!p->buf)
-        p->buf = malloc(PIECE_SIZE);
+        p->buf = malloc(c->piece_size);
     return p->buf ? 0 : fail_nomem(err);
 }
 
@@ -160,7 +162,7 @@ static int next_piece(struct copy *c, struct piece *p, struct vhdx_error *err)
             continue;
         }
         if (p->count == 0)
-            end = align_down(c->ahead.offset, PIECE_SIZE) + PIECE_SIZE;
+            end = align_down(c->ahead.offset, c->piece_size) + c->piece_size;
         struct stretch s = { .offset = c->ahead.offset, .file_offset = c->ahead.file_offset,
                              .fd = c->ahead.has_file ? c->ahead.fd : -1 };
         s.length = take_ahead(c, end);
@@ -172,7 +174,7 @@ static int next_piece(struct copy *c, struct piece *p, struct vhdx_error *err)
         return r == 0 ? 0 : next_zeros(c, p);
     p->offset = p->data[0].offset;
     p->length = p->data[p->count - 1].offset + p->data[p->count - 1].length - p->offset;
-    return make_buffer(p, err) < 0 ? -VHDX_E_NOMEM : 1;
+    return make_buffer(c, p, err) < 0 ? -VHDX_E_NOMEM : 1;
 }
 
 static int report_wait(void *opaque, struct vhdx_error *err)
@@ -189,9 +191,9 @@ static int next_of_stream(struct copy *c, struct piece *p, struct vhdx_error *er
     const struct disk_wait wait = { report_wait, c };
     size_t len = 0;
 
-    int r = make_buffer(p, err);
+    int r = make_buffer(c, p, err);
     if (r == 0)
-        r = disk_read_next(c->from, p->buf, PIECE_SIZE, &wait, &len, err);
+        r = disk_read_next(c->from, p->buf, c->piece_size, &wait, &len, err);
     if (r < 0)
         return r;
     p->offset = c->size;
@@ -442,6 +444,7 @@ int convert_copy(struct vhdx_disk *from, struct target *to,
     struct copy c = { .from = from, .to = to, .opts = opts, .hasher = hasher,
                       .grain = opts->sparse_size ? opts->sparse_size : SPARSE_DEFAULT,
                       .size = is_stream ? 0 : from->size };
+    c.piece_size = c.grain > PIECE_SIZE ? PIECE_SIZE_MAX : PIECE_SIZE;
     const struct crew_job job = {
         .threads = is_stream ? 1 : opts->threads, /* next() waits, and reports meanwhile */
         .piece_size = sizeof(struct piece),
