@@ -3,7 +3,7 @@
 
 /*
  * Makes reading and writing hard for a program, to be preloaded:
- *   HAMPER_FLIP=TEXT   a write whose data contains TEXT is changed on its way: bit 0 of TEXT's first
+ *   HAMPER_FLIP=TEXT   a write whose data contains TEXT is changed on its way: bit 0 of its first
  *                      byte
  *   HAMPER_SHORT=1     reads and writes of more than 512 bytes do a part of what was asked for, a
  *                      different part each time
