@@ -241,10 +241,14 @@ def mounted(folder, kind, size):
 
 
 def free(folder):
-    """Bytes that its file system has left."""
-    os.sync()
-    status = os.statvfs(folder)
-    return status.f_bfree * status.f_frsize
+    """Bytes that its file system has left, once it has freed what was removed before."""
+    found = []
+    while len(found) < 2 or found[-1] != found[-2]:
+        os.sync()
+        status = os.statvfs(folder)
+        found.append(status.f_bfree * status.f_frsize)
+        time.sleep(0.03)
+    return found[-1]
 
 
 # ---- What must not be left behind ----------------------------------------------------------------

@@ -20,10 +20,12 @@ try:
 except ImportError:
     pyvhdi = None
 
+FIXED = ['-o', 'subformat=fixed']
 KINDS = {'dynamic-1m': ['-o', 'block_size=1M'], 'dynamic-32m': ['-o', 'block_size=32M'],
-         'dynamic-256m': ['-o', 'block_size=256M'], 'fixed': ['-o', 'subformat=fixed'],
-         'no-sparse': ['--no-sparse'], 'falloc': ['--preallocation', 'falloc'],
-         'full': ['--preallocation', 'full'], 'one-thread': ['-m', '1']}
+         'dynamic-256m': ['-o', 'block_size=256M'], 'fixed': FIXED,
+         'falloc': [*FIXED, '--preallocation', 'falloc'],
+         'full': [*FIXED, '--preallocation', 'full'],
+         'no-sparse': ['--no-sparse'], 'one-thread': ['-m', '1']}
 SIZE = 21 * MIB
 
 

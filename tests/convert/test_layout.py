@@ -44,7 +44,8 @@ def test_zeros_within_a_block_are_holes(vhdx, tmp_path):
     disk = written_zeros(tmp_path / 'a.raw', 64 * MIB, [5 * MIB])
     vhdx.ok('convert', '-q', '-o', 'block_size=32M', tmp_path / 'a.raw', tmp_path / 'b.vhdx')
     same_image(tmp_path / 'b.vhdx', disk)
-    assert used(tmp_path / 'b.vhdx') <= 2 * MIB
+    vhdx.ok('create', '-q', '-o', 'block_size=32M', tmp_path / 'empty.vhdx', '64M')
+    assert used(tmp_path / 'b.vhdx') <= used(tmp_path / 'empty.vhdx') + 64 * KIB
 
 
 def test_raw_outputs_are_sparse(vhdx, tmp_path):
@@ -72,6 +73,8 @@ def test_without_holes(vhdx, tmp_path, out, options):
     disk = scatter(30 * MIB, seed=12)
     disk.save(tmp_path / 'a.raw')
     path = tmp_path / out
+    if out == 'b.vhdx' and 'full' in options:
+        options = ['-o', 'subformat=fixed', *options]
     vhdx.ok('convert', '-q', *options, tmp_path / 'a.raw', path)
     size = path.stat().st_size
     if out == 'b.vhdx' and options == ['-S', '0']:
