@@ -7,6 +7,8 @@ import csv
 import hashlib
 import os
 import pathlib
+import random
+import time
 
 import pytest
 
@@ -336,3 +338,39 @@ def test_data_far_apart(vhdx, tmp_path):
     vhdx.ok('convert', '-q', tmp_path / 'c.raw', tmp_path / 'd.vhdx')
     found = same_image(tmp_path / 'd.vhdx', disk)
     same_pages(found.content.pages(), disk.pages())
+
+
+@pytest.mark.slow
+def test_random(vhdx, tmp_path, request):
+    """As long as --slow-seconds says: disks of any size with any options, from format to format."""
+    deadline = time.monotonic() + request.config.getoption('--slow-seconds')
+    seed = int.from_bytes(os.urandom(4), 'little')
+    print('seed', seed)
+    rng = random.Random(seed)
+    while time.monotonic() < deadline:
+        size = rng.choice((rng.randrange(1, 70 * MIB), rng.randrange(1, 9000), 512 * MIB))
+        disk = scatter(size, rng.choice(BLOCKS) * MIB, seed=rng.randrange(1 << 30))
+        disk.save(tmp_path / 'a.raw')
+        path = tmp_path / 'a.raw'
+        for number in range(rng.randrange(1, 5)):
+            sector, kind = rng.choice(SECTORS), rng.choice(('vhdx', 'vhdx', 'raw', 'vhd'))
+            out, options = tmp_path / ('%d.%s' % (number, kind)), ['-m', str(rng.randrange(1, 9))]
+            if kind == 'vhdx':
+                options += options_of(rng.choice(BLOCKS[:3]), sector,
+                                      rng.choice(('dynamic', 'fixed')))
+                disk = padded(disk, sector)
+            elif kind == 'vhd':
+                disk = padded(disk, 512)
+            options += rng.choice(([], ['--no-sparse'], ['--verify'], ['-S', '512'],
+                                   ['-S', '64k']))
+            vhdx.ok('convert', '-q', *options, '-O', kind, path, out)
+            if kind == 'vhdx':
+                same_image(out, disk, sector=sector)
+            elif kind == 'raw':
+                same_raw(out, disk)
+            else:
+                os.truncate(out, disk.size)
+                same_raw(out, disk)
+            path = out
+        for name in os.listdir(tmp_path):
+            os.unlink(tmp_path / name)
