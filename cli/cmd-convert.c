@@ -2,13 +2,16 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * vhdx convert: the flattened disk as a raw, sparse file. The library writes under a temporary name
- * and renames; a signal therefore must not end the program, but the conversion. What --salvage
- * makes of a damaged image is in salvage.c.
+ * vhdx convert: any disk into any format. The library writes under a temporary name and renames; a
+ * signal therefore must not end the program, but the conversion. What --salvage makes of a damaged
+ * image is in salvage.c.
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "convert-run.h"
+#include "digest.h"
 #include "interrupt.h"
 #include "opening.h"
 #include "options.h"
@@ -16,31 +19,8 @@
 #include "report.h"
 #include "salvage.h"
 #include "scope.h"
+#include "source.h"
 #include "verb.h"
-
-enum {
-    OPTION_TARGET_FORMAT = 'O',
-    OPTION_PROGRESS = 'p',
-    OPTION_QUIET = 'q',
-    OPTION_REPLACE = 'y',
-    OPTION_SALVAGE = OPTION_OWN,
-    OPTION_MAP_FILE,
-    OPTION_OUTPUT,
-};
-
-struct convert_run {
-    enum progress_mode progress_mode;
-    uint32_t flags; /* VHDX_CONVERT_... */
-    bool salvage, quiet;
-    bool json, has_output; /* --output was given */
-    const char *map_path;
-};
-
-static int on_progress(uint64_t done, uint64_t total, void *opaque)
-{
-    progress_update(opaque, done, total);
-    return interrupt_pending();
-}
 
 /* After the error: the image itself is hurt, and something can be done about it. */
 static void report_damage_hint(const struct vhdx_error *err)
@@ -54,114 +34,39 @@ static void report_damage_hint(const struct vhdx_error *err)
                     "still be read");
 }
 
-static void report_failure(struct vhdx *v, const char *output, const struct convert_run *run,
+static void report_failure(const struct source *from, const struct convert_run *run,
                            const struct vhdx_error *err)
 {
+    struct stat st;
+
     report_error(err);
-    if (err->code == VHDX_E_INVALID && !(run->flags & VHDX_CONVERT_REPLACE) &&
-        output_is_replaceable(output, v))
+    if (err->code == VHDX_E_INVALID && run->place == CONVERT_TO_PATH &&
+        !(run->flags & VHDX_CONVERT_REPLACE) && output_is_replaceable(run->output, from->image) &&
+        stat(run->output, &st) == 0 && !source_has_file(from, &st))
         report_hint("-y replaces an existing file");
     else
         report_error_hint(err);
-    report_damage_hint(err);
+    if (from->image)
+        report_damage_hint(err);
 }
 
-static int convert(struct vhdx *v, const char *output, const struct convert_run *run)
+static int convert(struct source *from, const struct convert_run *run,
+                   const struct common_options *common)
 {
-    struct vhdx_convert_options options = VHDX_CONVERT_OPTIONS_INIT;
-    struct progress progress;
+    struct vhdx_convert_result result = VHDX_CONVERT_RESULT_INIT;
     struct vhdx_error err;
 
-    progress_init(&progress, run->progress_mode);
-    options.format = VHDX_FORMAT_RAW;
-    options.flags = run->flags;
-    options.progress.fn = on_progress;
-    options.progress.opaque = &progress;
-    interrupt_catch();
-    int r = vhdx_convert(v, output, &options, &err);
-    progress_finish(&progress);
-    if (r == 0)
-        return EXIT_FINE;
-    if (err.code == VHDX_E_CANCELLED)
-        interrupt_die();
-    report_failure(v, output, run, &err);
-    return EXIT_FAILED;
-}
-
-static bool check_target_format(const char *format)
-{
-    if (strcmp(format, "raw") == 0)
-        return true;
-    report("-O: '%s' is not supported: vhdx converts to raw only", format);
-    report_hint("for other formats convert to raw first and that with 'qemu-img convert -f raw'");
-    return false;
-}
-
-static bool take_option(int option, const char *arg, void *own)
-{
-    struct convert_run *run = own;
-
-    switch (option) {
-    case OPTION_TARGET_FORMAT:
-        return check_target_format(arg);
-    case OPTION_PROGRESS:
-        run->progress_mode = PROGRESS_ALWAYS;
-        return true;
-    case OPTION_QUIET:
-        run->progress_mode = PROGRESS_NEVER;
-        run->quiet = true;
-        return true;
-    case OPTION_SALVAGE:
-        run->salvage = true;
-        return true;
-    case OPTION_MAP_FILE:
-        run->map_path = arg;
-        return true;
-    case OPTION_OUTPUT:
-        run->has_output = true;
-        return options_parse_output(arg, &run->json);
-    default: /* OPTION_REPLACE */
-        run->flags |= VHDX_CONVERT_REPLACE;
-        return true;
+    if (!convert_write(from, run, common, &result, &err)) {
+        if (err.code == 0 || err.code == VHDX_E_CANCELLED)
+            interrupt_die();
+        if (err.code != 0)
+            report_failure(from, run, &err);
+        return EXIT_FAILED;
     }
-}
-
-/* A row: when it is true, the command line makes no sense, and why. */
-struct mistake {
-    bool made;
-    const char *what, *hint;
-};
-
-static bool check_options(const struct convert_run *run, const struct common_options *common)
-{
-    uint32_t open = common->open_flags;
-    const struct mistake mistakes[] = {
-        { run->map_path && !run->salvage, "--map-file needs --salvage",
-          "without --salvage the disk is written whole or not at all" },
-        { run->has_output && !run->salvage, "--output needs --salvage",
-          "without --salvage there is nothing to print" },
-        { run->map_path && (strcmp(run->map_path, "-") == 0 || run->map_path[0] == '\0'),
-          "--map-file needs the name of a file", "a file named '-' is './-'" },
-        { run->salvage && (open & VHDX_OPEN_NO_PARENT), "--salvage and --no-parent exclude "
-          "each other",
-          "leave --no-parent out: what a parent should supply is lost if none is found" },
-        { run->salvage && (open & VHDX_OPEN_ANY_PARENT), "--salvage and --any-parent exclude "
-          "each other",
-          "another parent's data would be taken for what was saved; without --salvage, "
-          "--any-parent reads it" },
-        { run->salvage && (open & VHDX_OPEN_NO_LOCK), "--salvage and -U exclude each other",
-          "an image that is being written to looks damaged without being so: stop the program "
-          "that has it open" },
-    };
-
-    for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
-        if (!mistakes[i].made)
-            continue;
-        report("convert: %s", mistakes[i].what);
-        report_hint("%s", mistakes[i].hint);
-        return false;
-    }
-    return true;
+    if (run->checksum)
+        digest_print(run->place == CONVERT_TO_STDOUT ? stderr : stdout, result.digest,
+                     run->output);
+    return EXIT_FINE;
 }
 
 static int salvage(const struct convert_run *run, const struct common_options *common)
@@ -183,48 +88,40 @@ static int salvage(const struct convert_run *run, const struct common_options *c
 static int run_convert(int argc, char **argv)
 {
     SCOPED_OPTIONS struct common_options common = { 0 };
-    SCOPED_IMAGE struct vhdx *v = NULL;
-    struct convert_run run = { .progress_mode = PROGRESS_ON_TERMINAL };
-    struct vhdx_error err;
+    SCOPED(convert_run_free) struct convert_run run = { .progress_mode = PROGRESS_ON_TERMINAL };
+    SCOPED_SOURCE struct source from = { 0 };
+    struct source_options options = { .common = &common };
     int exit_code;
 
+    interrupt_catch_query();
     if (!options_parse(argc, argv, &verb_convert, &common, &run, &exit_code))
         return exit_code;
-    if (!check_options(&run, &common))
+    if (!convert_settle(&run, &common))
         return EXIT_FAILED;
-    if (strcmp(common.operands[1], "-") == 0) {
-        report("convert cannot write to standard output");
-        report_hint("'vhdx cat FILE' does; a file named '-' is './-'");
-        return EXIT_FAILED;
+    if (run.request.help_wanted) {
+        create_print_keys();
+        return EXIT_FINE;
     }
     if (run.salvage)
         return salvage(&run, &common);
-    v = image_open_content_or(common.operands[0], &common, &err);
-    if (!v) {
-        report_damage_hint(&err);
+    options.format = run.input_format;
+    options.connections = run.threads;
+    if (!source_open(common.operands[0], &options, &from)) {
+        report_damage_hint(&from.err);
         return EXIT_FAILED;
     }
-    return convert(v, common.operands[1], &run);
+    return convert(&from, &run, &common);
 }
-
-static const struct option longs[] = {
-    { "target-format", required_argument, NULL, OPTION_TARGET_FORMAT },
-    { "progress", no_argument, NULL, OPTION_PROGRESS },
-    { "quiet", no_argument, NULL, OPTION_QUIET },
-    { "replace", no_argument, NULL, OPTION_REPLACE },
-    { "salvage", no_argument, NULL, OPTION_SALVAGE },
-    { "map-file", required_argument, NULL, OPTION_MAP_FILE },
-    { "output", required_argument, NULL, OPTION_OUTPUT },
-    { NULL, 0, NULL, 0 },
-};
 
 const struct verb verb_convert = {
     .name = "convert",
     .operands = "FILE OUT",
-    .summary = "write the disk to a raw file",
+    .summary = "copy a disk from any format to any other",
     .help =
-        "Writes the disk, with what its parents supply, to the raw and sparse file OUT. OUT\n"
-        "appears when it is complete; after a failure everything is as it was before.\n"
+        "Writes the disk in FILE, with what its parents supply, to OUT. FILE is a VHDX, a raw\n"
+        "file, a block device, - (raw from standard input), an NBD URI, or what QEMU knows. OUT\n"
+        "is a file, - (standard output), an NBD URI or a block device. A file appears when it is\n"
+        "complete; after a failure everything is as it was before.\n"
         "\n"
         "With --salvage the image may be damaged: what cannot be read becomes zeros, is listed,\n"
         "and is marked as bad in a map file of GNU ddrescue's format. The image itself is not\n"
@@ -232,17 +129,31 @@ const struct verb verb_convert = {
         "be saved.\n"
         "\n"
         "Options:\n"
-        "  -O, --target-format raw  the format of OUT; there is no other\n"
+        "  -O, --target-format raw|vhdx|vhd|qcow2|vmdk|vdi|vpc\n"
+        "                           the format of OUT; default: its name's ending, or raw\n"
+        "  -f, --format FORMAT      the format of FILE; default: what its content looks like\n"
+        "  -o, --options KEY=VALUE[,KEY=VALUE]...  (repeatable; as for 'vhdx create', or QEMU's)\n"
+        "  -b, --backing PARENT     write a child of PARENT: only what differs from it\n"
+        "      --block-size SIZE    of a VHDX: a power of two from 1M to 256M; default 2M\n"
+        "      --preallocation off|metadata|falloc|full\n"
+        "      --azure              of a VHD: round the size up to whole MiB, as Azure wants it\n"
+        "  -S, --sparse-size SIZE   leave out zeros in pieces of this size; 0: leave out none\n"
+        "      --no-sparse          the same as -S 0\n"
+        "      --no-clone           share no blocks with FILE\n"
+        "      --verify             read OUT back and compare\n"
+        "      --checksum NAME      print the disk's digest: sha256, sha1, sha512, md5, blake2b\n"
+        "  -m, --threads NUMBER     that copy, 1 to 64\n"
         "  -p, --progress           show progress even if standard error is no terminal\n"
+        "      --progress=json      the same as JSON, one object a line\n"
         "  -q, --quiet              show no progress, and no list of what is lost\n"
         "  -y, --replace            replace OUT, and the map file, if they exist\n"
         "      --salvage            save what is left of a damaged image\n"
         "      --map-file PATH      with --salvage: write the map file there, not to OUT.map\n"
         "      --output human|json  with --salvage: text for people (default) or JSON\n"
         "Of the options of all verbs, --no-parent, --any-parent and -U exclude --salvage.\n",
-    .shorts = "O:pqy",
-    .longs = longs,
-    .take_option = take_option,
+    .shorts = CONVERT_SHORTS,
+    .longs = convert_longs,
+    .take_option = convert_take_option,
     .operands_min = 2,
     .operands_max = 2,
     .run = run_convert,

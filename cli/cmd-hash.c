@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "digest.h"
 #include "opening.h"
 #include "options.h"
 #include "progress.h"
@@ -26,28 +27,6 @@ static int on_progress(uint64_t done, uint64_t total, void *opaque)
 {
     progress_update(opaque, done, total);
     return 0;
-}
-
-/* A line of sha256sum: one that begins with a backslash has a name with escapes. */
-static void print_digest(const char *hex, const char *name)
-{
-    printf("%s%s  ", strpbrk(name, "\\\n\r") ? "\\" : "", hex);
-    for (; *name != '\0'; name++) {
-        switch (*name) {
-        case '\\':
-            fputs("\\\\", stdout);
-            break;
-        case '\n':
-            fputs("\\n", stdout);
-            break;
-        case '\r':
-            fputs("\\r", stdout);
-            break;
-        default:
-            putchar(*name);
-        }
-    }
-    putchar('\n');
 }
 
 static bool hash_file(const char *path, const struct hash_run *run,
@@ -72,7 +51,7 @@ static bool hash_file(const char *path, const struct hash_run *run,
         report_error_hint(&err);
         return false;
     }
-    print_digest(hex, path);
+    digest_print(stdout, hex, path);
     return true;
 }
 

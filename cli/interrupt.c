@@ -2,7 +2,8 @@
 /* Copyright (c) the vhdx authors */
 
 /*
- * Noting signals. The flag is the program's only mutable global: a handler has no other place.
+ * Noting signals. The flags are the program's only mutable globals: a handler has no other
+ * place.
  */
 #include "interrupt.h"
 
@@ -12,6 +13,7 @@
 #include <string.h>
 
 static volatile sig_atomic_t caught;
+static volatile sig_atomic_t queried;
 
 static void note(int number)
 {
@@ -49,4 +51,31 @@ void interrupt_die(void)
     signal(number, SIG_DFL);
     raise(number);
     exit(128 + number); /* the signal is blocked */
+}
+
+static void note_query(int number)
+{
+    (void)number;
+    queried = 1;
+}
+
+void interrupt_catch_query(void)
+{
+    struct sigaction action, old;
+
+    memset(&action, 0, sizeof(action));
+    action.sa_handler = note_query;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGUSR1, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+        return;
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+bool interrupt_take_query(void)
+{
+    if (!queried)
+        return false;
+    queried = 0;
+    return true;
 }

@@ -54,8 +54,8 @@ static const char format_help[] =
 static const char help_help[] =
     "  -h, --help               this text\n";
 
-#define OPTIONS_MAX 32 /* long options of a verb, the common ones included */
-#define SHORTS_MAX 32
+#define OPTIONS_MAX 64 /* long options of a verb, the common ones included */
+#define SHORTS_MAX 64
 
 /* What getopt_long gets: the verb's own options and the common ones. */
 struct grammar {

@@ -15,10 +15,15 @@ enum progress_mode {
     PROGRESS_ON_TERMINAL,
     PROGRESS_NEVER,  /* -q */
     PROGRESS_ALWAYS, /* -p */
+    PROGRESS_JSON,   /* --progress=json */
 };
 
 struct progress {
     bool enabled;
+    bool json;
+    bool finished;         /* the line that says so was printed */
+    bool updated;
+    uint64_t done, total;  /* as last told */
     bool terminal;         /* redraw one line there; elsewhere print lines */
     bool drawn;            /* a line stands on the terminal */
     struct timespec start;
@@ -27,7 +32,7 @@ struct progress {
 
 #define PROGRESS_LINE_TEXT 160
 
-/* Starts the clock. */
+/* Starts the clock; from here on SIGUSR1 is only noted, and answered by the next update. */
 void progress_init(struct progress *progress, enum progress_mode mode);
 
 /* Draws the bar, at most a few times a second. */

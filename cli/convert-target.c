@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) the vhdx authors */
+
+/* Writing what `vhdx convert` reads: to a file, standard output, an NBD server, a block device, or
+   an image of a format of QEMU's. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "convert-run.h"
+#include "foreign.h"
+#include "interrupt.h"
+#include "nbd.h"
+#include "opening.h"
+#include "report.h"
+
+static int on_progress(uint64_t done, uint64_t total, void *opaque)
+{
+    progress_update(opaque, done, total);
+    return interrupt_pending();
+}
+
+static bool write_stdout(struct source *from, const struct vhdx_convert_options *options,
+                         struct vhdx_convert_result *ret, struct vhdx_error *err)
+{
+    struct stat st;
+
+    if (isatty(STDOUT_FILENO)) {
+        report("standard output is a terminal");
+        report_hint("'-' writes a disk to a pipe or a file: vhdx convert IN - | COMMAND");
+        return false;
+    }
+    if (fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) && source_has_file(from, &st)) {
+        report("standard output is the input itself, or what that is based on");
+        return false;
+    }
+    return vhdx_convert_to_stream(from->disk, STDOUT_FILENO, options, ret, err) == 0;
+}
+
+static bool write_existing(struct source *from, const struct convert_run *run,
+                           const struct vhdx_convert_options *options,
+                           struct vhdx_convert_result *ret, struct vhdx_error *err)
+{
+    struct vhdx_io io = VHDX_IO_INIT;
+
+    if (run->place == CONVERT_TO_NBD) {
+        if (!remote_open_target(run->output, run->output, run->threads, &io))
+            return false;
+    } else {
+        struct stat st;
+        if (stat(run->output, &st) == 0 && source_has_file(from, &st)) {
+            report("%s: output is the input itself, or what that is based on", run->output);
+            return false;
+        }
+        if (vhdx_io_file(run->output, VHDX_OPEN_RDWR, &io, err) < 0)
+            return false;
+    }
+    bool fine = vhdx_convert_to_io(from->disk, &io, options, ret, err) == 0;
+    io.close(io.opaque);
+    return fine;
+}
+
+static bool write_foreign(struct source *from, const struct convert_run *run,
+                          const struct vhdx_convert_options *options,
+                          struct vhdx_convert_result *ret, struct vhdx_error *err)
+{
+    struct foreign_output output = {
+        .path = run->output,
+        .format = run->foreign,
+        .size = vhdx_disk_size(from->disk),
+        .options = run->list,
+        .replace = run->flags & VHDX_CONVERT_REPLACE,
+        .connections = run->threads,
+        .from = from,
+    };
+    struct foreign_target *target = NULL;
+    struct vhdx_io io;
+
+    if (output.size == VHDX_SIZE_UNKNOWN) {
+        report("%s: %s must know the size beforehand, which a pipe does not tell", run->output,
+               run->foreign);
+        report_hint("convert to a raw file first");
+        return false;
+    }
+    if (!foreign_create(&output, &target, &io))
+        return false;
+    if (vhdx_convert_to_io(from->disk, &io, options, ret, err) < 0) {
+        foreign_discard(target);
+        return false;
+    }
+    return foreign_commit(target);
+}
+
+bool convert_write(struct source *from, const struct convert_run *run,
+                   const struct common_options *common, struct vhdx_convert_result *ret,
+                   struct vhdx_error *err)
+{
+    struct vhdx_convert_options options = VHDX_CONVERT_OPTIONS_INIT;
+    struct vhdx_create_options create = run->request.create;
+    struct vhdx_open_options parents;
+    struct progress progress;
+    bool fine;
+
+    common_open_options(common, &parents);
+    create.struct_size = sizeof(create);
+    create.parent_options = create.parent_path ? &parents : NULL;
+    options.format = run->format ? run->format : VHDX_FORMAT_RAW;
+    options.flags = run->flags;
+    options.threads = run->threads;
+    options.sparse_size = run->sparse_size;
+    options.create = &create;
+    options.checksum = run->checksum;
+    options.progress.fn = on_progress;
+    options.progress.opaque = &progress;
+    err->code = 0;
+    interrupt_catch();
+    progress_init(&progress, run->progress_mode);
+    if (run->place == CONVERT_TO_STDOUT)
+        fine = write_stdout(from, &options, ret, err);
+    else if (run->place == CONVERT_TO_FOREIGN)
+        fine = write_foreign(from, run, &options, ret, err);
+    else if (run->place == CONVERT_TO_PATH)
+        fine = vhdx_convert_disk(from->disk, run->output, &options, ret, err) == 0;
+    else
+        fine = write_existing(from, run, &options, ret, err);
+    progress_finish(&progress);
+    return fine;
+}
