@@ -20,6 +20,8 @@ struct image_walk {
     struct map_iter it;
     struct vhdx_extent rest;  /* of the extent that the last answer began; length 0: none */
     struct vhdx_extent ahead; /* the one after it, read already; length 0: none */
+    const struct image *dense_image; /* has no hole in [dense_start, dense_end); NULL: unknown */
+    uint64_t dense_start, dense_end; /* file offsets */
     struct table_window windows[];
 };
 
@@ -94,20 +96,29 @@ static int next_joined(struct disk_walk *w, struct vhdx_extent *e, struct vhdx_e
     return r < 0 ? r : 1;
 }
 
-/* Blocks are written to in parts, and fixed images hardly at all: what is a hole of the file in a
-   block is zeros that need not be read. */
-static void cut_at_hole(const struct image *img, struct disk_extent *e)
+/*
+ * Blocks are written to in parts, and fixed images hardly at all: what is a hole of the file in a
+ * block is zeros that need not be read. Finding the next hole can cost as much as it is far away,
+ * so what is known to have none is not asked for again.
+ */
+static void cut_at_hole(struct image_walk *walk, const struct image *img, struct disk_extent *e)
 {
-    uint64_t next = file_next_data(&img->io, e->file_offset);
+    uint64_t at = e->file_offset;
 
-    if (next > e->file_offset) {
-        e->kind = VHDX_EXTENT_ZERO;
-        e->has_file = false;
-    } else {
-        next = file_next_hole(&img->io, e->file_offset);
+    if (walk->dense_image != img || at < walk->dense_start || at >= walk->dense_end) {
+        uint64_t data = file_next_data(&img->io, at);
+        if (data > at) {
+            e->kind = VHDX_EXTENT_ZERO;
+            e->has_file = false;
+            e->length = min_u64(e->length, data - at);
+            return;
+        }
+        walk->dense_image = img;
+        walk->dense_start = at;
+        walk->dense_end = file_next_hole(&img->io, at);
     }
-    if (next > e->file_offset)
-        e->length = min_u64(e->length, next - e->file_offset);
+    if (walk->dense_end > at)
+        e->length = min_u64(e->length, walk->dense_end - at);
 }
 
 static int image_walk_next(struct disk_walk *w, struct disk_extent *ret, struct vhdx_error *err)
@@ -124,7 +135,7 @@ static int image_walk_next(struct disk_walk *w, struct disk_extent *ret, struct 
     *ret = (struct disk_extent){ .offset = e->offset, .length = e->length, .kind = e->kind };
     find_file(c, e, ret);
     if (ret->has_file)
-        cut_at_hole(c->images[e->depth], ret);
+        cut_at_hole(walk, c->images[e->depth], ret);
     e->offset += ret->length;
     e->file_offset += ret->length;
     e->length -= ret->length;

@@ -247,9 +247,10 @@ static int convert(struct conversion *c, struct vhdx_error *err)
 {
     uint64_t sector = c->parent->chain.images[0]->metadata.logical_sector_size;
 
-    if (c->from->size > LIMIT_VIRTUAL_SIZE)
+    /* 0 would mean the parent's. */
+    if (c->from->size == 0 || c->from->size > LIMIT_VIRTUAL_SIZE)
         return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
-                    "%s: size is %" PRIu64 ", must be at most 64 TiB", c->from->name,
+                    "%s: size is %" PRIu64 ", must be above 0 and at most 64 TiB", c->from->name,
                     c->from->size);
     c->create.size = align_up(c->from->size, sector);
     int r = disk_of_image(c->parent, &c->parent_disk, err);

@@ -259,6 +259,10 @@ static void nothing_is_left(void **state)
     assert_int_equal(convert(old.path, old.path, VHDX_CONVERT_REPLACE, &create, &result, &err),
                      -VHDX_E_INVALID);
     assert_non_null(strstr(err.message, "output is the input itself"));
+    assert_int_equal(truncate(old.path, 0), 0);
+    assert_int_equal(convert(old.path, child, 0, &create, &result, &err), -VHDX_E_INVALID);
+    assert_non_null(strstr(err.message, "size is 0, must be above 0"));
+    save(&old);
     create.parent_path = in_folder(*state, "none.vhdx");
     assert_int_equal(convert(old.path, child, 0, &create, &result, &err), -VHDX_E_SYSTEM);
     create.parent_path = parent;

@@ -216,3 +216,16 @@ def test_progress_goes_to_standard_error(vhdx, disks):
 def test_help(vhdx):
     done = vhdx('compare', '--help')
     assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_a_format_of_qemu(vhdx, disks, tmp_path):
+    a, image = disks('a.raw', 8 * MIB, (3 * MIB, b'x' * MIB)), tmp_path / 'b.qcow2'
+    assert qemu_img('convert', '-f', 'raw', '-O', 'qcow2', a, image)[0] == 0
+    done = vhdx('compare', a, image)
+    if done.returncode == 2 and os.environ.get('CI') != 'true':
+        pytest.skip(done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (0, SAME, '')
+    with open(a, 'r+b') as file:
+        file.seek(4 * MIB - 1)
+        file.write(b'y')
+    assert result(vhdx, image, a) == (1, f'Content mismatch at offset {4 * MIB - 512}!\n')
