@@ -576,9 +576,11 @@ VHDX_PUBLIC int vhdx_convert_disk(struct vhdx_disk *from, const char *path,
 
 /*
  * The same in one pass to a descriptor that need not seek, which stays the caller's: raw, VHD or
- * VHDX. What has been written when an error comes stays written. From a stream to a VHDX or VHD the
- * output is first made in an unnamed file in $TMPDIR (or /var/tmp), since both begin with
- * the size. Not for differencing images, and without VERIFY.
+ * VHDX. An empty regular file gets holes, all else every byte. What has been written when an error
+ * comes stays written; a reader that has gone is VHDX_E_SYSTEM with EPIPE and no signal. A VHDX of
+ * a stream is first made in an unnamed file in $TMPDIR (or /var/tmp), since it begins with what its
+ * end tells; progress is then first of the disk, then of that file. Not for differencing images,
+ * and without VERIFY.
  */
 VHDX_PUBLIC int vhdx_convert_to_stream(struct vhdx_disk *from, int fd,
                                        const struct vhdx_convert_options *opts,

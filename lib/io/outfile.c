@@ -143,6 +143,48 @@ int outfile_open(const char *path, uint64_t size, bool replace, const char *sour
     return 0;
 }
 
+/* Where a file system knows no unnamed files, one whose name is taken away at once. */
+static int open_unnamed(const char *dir, struct vhdx_error *err)
+{
+    CLEANUP_FREE char *name = NULL;
+    int fd = open(dir, O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        return fd;
+    if (asprintf(&name, "%s/vhdx.XXXXXX", dir) < 0)
+        return fail_nomem(err);
+    fd = mkostemp(name, O_CLOEXEC);
+    if (fd < 0)
+        return fail_errno(err, errno, VHDX_OFFSET_NONE, "%s: creating an unnamed file", dir);
+    unlink(name);
+    return fd;
+}
+
+int outfile_open_unnamed(struct outfile **ret, struct vhdx_error *err)
+{
+    const char *dir = secure_getenv("TMPDIR");
+    struct outfile *o = calloc(1, sizeof *o);
+
+    if (!dir || !*dir)
+        dir = "/var/tmp";
+    if (!o)
+        return fail_nomem(err);
+    o->fd = -1;
+    if (asprintf(&o->path, "unnamed file in %s", dir) < 0) {
+        o->path = NULL;
+        outfile_discard(o);
+        return fail_nomem(err);
+    }
+    int r = open_unnamed(dir, err);
+    if (r < 0) {
+        outfile_discard(o);
+        return r;
+    }
+    o->fd = r;
+    *ret = o;
+    return 0;
+}
+
 int outfile_io(struct outfile *o, struct vhdx_io *ret, struct vhdx_error *err)
 {
     int fd = fcntl(o->fd, F_DUPFD_CLOEXEC, 0);

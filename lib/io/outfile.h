@@ -28,6 +28,10 @@ int outfile_open(const char *path, uint64_t size, bool replace, const char *sour
                  const struct file_id *forbidden, size_t forbidden_count, struct outfile **ret,
                  struct vhdx_error *err);
 
+/* Begins an output that never gets a name and is gone when it is discarded: in $TMPDIR, or in
+   /var/tmp. */
+int outfile_open_unnamed(struct outfile **ret, struct vhdx_error *err);
+
 /* The output as a writable file. Close it before the output is committed or discarded. */
 int outfile_io(struct outfile *o, struct vhdx_io *ret, struct vhdx_error *err);
 

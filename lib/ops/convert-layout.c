@@ -114,7 +114,7 @@ uint64_t layout_file_size(const struct layout *l)
     return max_u64(end, l->plan.bat_offset + l->plan.bat_length);
 }
 
-static bool is_present(const struct layout *l, uint64_t block)
+bool layout_has(const struct layout *l, uint64_t block)
 {
     return block / WORD_BITS < l->words &&
            (l->present[block / WORD_BITS] >> block % WORD_BITS & 1) != 0;
@@ -127,7 +127,7 @@ void layout_fill_bat(const struct layout *l, uint64_t first, uint64_t count,
 
     for (uint64_t i = 0, block; i < count; i++) {
         bool is_bitmap = bat_index_is_bitmap(g, first + i, &block);
-        if (is_bitmap || !is_present(l, block)) {
+        if (is_bitmap || !layout_has(l, block)) {
             ret[i] = le64_make(0);
             continue;
         }

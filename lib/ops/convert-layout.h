@@ -36,6 +36,9 @@ int layout_set_size(struct layout *l, uint64_t size, struct vhdx_error *err);
 /* Gives the block that holds the disk's offset a place behind those that have one. In order. */
 int layout_add(struct layout *l, uint64_t offset, struct vhdx_error *err);
 
+/* Whether a block has a place. */
+bool layout_has(const struct layout *l, uint64_t block);
+
 /* Takes all places back. */
 void layout_reset(struct layout *l);
 
