@@ -14,6 +14,7 @@
 
 #define FEATURES_RESERVED 2u /* a bit that is always set */
 #define VERSION 0x00010000u
+#define CREATOR_VERSION 0x000A0000u /* Windows 10's */
 #define NO_HEADER UINT64_MAX /* a fixed disk has no further structure */
 #define TYPE_FIXED 2u
 #define YEAR_2000 INT64_C(946684800) /* in Unix time */
@@ -69,13 +70,12 @@ uint64_t vhd_geometry_sectors(struct vhd_geometry g)
 
 struct vhd_footer vhd_footer_for(uint64_t size, const struct guid *id, int64_t unix_time)
 {
-    struct vhd_geometry g = vhd_geometry_of(size / VHD_SECTOR_SIZE);
     int64_t time = unix_time - YEAR_2000;
 
     return (struct vhd_footer){
         .size = size,
         .time = time < 0 ? 0 : time > UINT32_MAX ? UINT32_MAX : (uint32_t)time,
-        .geometry = vhd_geometry_sectors(g) * VHD_SECTOR_SIZE == size ? g : VHD_GEOMETRY_MAX,
+        .geometry = vhd_geometry_of(size / VHD_SECTOR_SIZE),
         .id = *id,
     };
 }
@@ -102,8 +102,8 @@ void vhd_footer_encode(const struct vhd_footer *f, uint8_t ret[VHD_FOOTER_SIZE])
         .version = be32_make(VERSION),
         .data_offset = be64_make(NO_HEADER),
         .time = be32_make(f->time),
-        .creator = { 'v', 'h', 'd', 'x' },
-        .creator_version = be32_make(VERSION),
+        .creator = { 'w', 'i', 'n', ' ' },
+        .creator_version = be32_make(CREATOR_VERSION),
         .creator_host = { 'W', 'i', '2', 'k' },
         .original_size = be64_make(f->size),
         .size = be64_make(f->size),

@@ -21,7 +21,7 @@ struct vhd_geometry {
     uint8_t heads, sectors; /* sectors of a track */
 };
 
-/* The largest there is. A program that goes by the geometry takes it for "see the size". */
+/* The largest there is. */
 #define VHD_GEOMETRY_MAX ((struct vhd_geometry){ 65535, 16, 255 })
 
 struct vhd_footer {
@@ -39,9 +39,9 @@ struct vhd_geometry vhd_geometry_of(uint64_t sectors);
 uint64_t vhd_geometry_sectors(struct vhd_geometry g);
 
 /*
- * A footer for a disk of size bytes. Its geometry is that of the specification if that is exact,
- * else VHD_GEOMETRY_MAX: QEMU believes the geometry of creators that it does not know, and would
- * cut off the end of the disk, where GPT's second table lies. Hyper-V and Azure look at the size.
+ * A footer for a disk of size bytes, as Windows writes it. The geometry is mostly a little less
+ * than the disk, so readers must go by the size; QEMU does so only if the creator is "win " or
+ * another that it knows, and would else cut off the end, where GPT's second table lies.
  */
 struct vhd_footer vhd_footer_for(uint64_t size, const struct guid *id, int64_t unix_time);
 

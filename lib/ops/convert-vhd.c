@@ -11,8 +11,6 @@
 
 #include "util/bits.h"
 
-#define AZURE_SIZE_MIN (20 * MIB)
-
 #define INVALID(...) fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, __VA_ARGS__)
 
 int convert_vhd_size(uint64_t size, uint32_t flags, uint64_t *ret, struct vhdx_error *err)
@@ -23,8 +21,6 @@ int convert_vhd_size(uint64_t size, uint32_t flags, uint64_t *ret, struct vhdx_e
         return INVALID("disk size is 0, a VHD's is at least one sector");
     if (size > VHD_SIZE_MAX)
         return INVALID("disk size is %" PRIu64 ", a VHD's is at most 2040 GiB", size);
-    if (is_azure && size < AZURE_SIZE_MIN)
-        return INVALID("disk size is %" PRIu64 ", Azure takes disks of at least 20 MiB", size);
     *ret = align_up(size, is_azure ? MIB : VHD_SECTOR_SIZE);
     return 0;
 }
