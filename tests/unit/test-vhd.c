@@ -206,7 +206,7 @@ int main(void)
     struct suite s = { .count = 0 };
 
     ADD_ROWS(&s, geometry_is_the_specifications, geometries);
-    ADD_TEST(&s, geometry_is_the_specifications);
+    ADD_TEST(&s, footer_has_that_geometry);
     ADD_TEST(&s, footer_stands_as_specified);
     ADD_TEST(&s, footer_survives_the_disk);
     ADD_TEST(&s, time_outside_the_field_is_its_nearest);
