@@ -57,8 +57,7 @@ static int convert(struct source *from, const struct convert_run *run,
     struct vhdx_error err;
 
     if (!convert_write(from, run, common, &result, &err)) {
-        if (err.code == 0 || err.code == VHDX_E_CANCELLED)
-            interrupt_die();
+        interrupt_die();
         if (err.code != 0)
             report_failure(from, run, &err);
         return EXIT_FAILED;

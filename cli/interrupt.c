@@ -35,6 +35,8 @@ void interrupt_catch(void)
             continue;
         sigaction(signals[i], &action, NULL);
     }
+    /* A file that grows beyond the limit (ulimit -f) fails with EFBIG then. */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 int interrupt_pending(void)

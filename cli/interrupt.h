@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-/* From here on SIGINT, SIGTERM and SIGHUP are only noted. */
+/* From here on SIGINT, SIGTERM and SIGHUP are only noted, and SIGXFSZ is ignored. */
 void interrupt_catch(void);
 
 /* The signal that came, or 0. */

@@ -22,6 +22,7 @@
 
 #include <libnbd.h>
 
+#include "interrupt.h"
 #include "nbd-extents.h"
 #include "process.h"
 #include "report.h"
@@ -30,6 +31,7 @@
 #define PIECE_MAX (2u << 20)      /* bytes of one request */
 #define ZERO_MAX (1u << 30)
 #define BLOCK_MAX (64u << 10)     /* the largest minimum that the protocol allows */
+#define WAIT_MS 100               /* after a signal */
 #define ASK_MAX 0xFFFF0000u       /* the longest stretch to ask about, of whole blocks */
 
 struct pool {
@@ -57,12 +59,18 @@ bool remote_supported(void)
     return true;
 }
 
+/* NULL after a signal: what is idle then may have a request under way that nobody waits for. */
 static struct nbd_handle *take(struct pool *pool)
 {
+    struct nbd_handle *h = NULL;
+
     pthread_mutex_lock(&pool->mutex);
     while (pool->idle_count == 0)
         pthread_cond_wait(&pool->freed, &pool->mutex);
-    struct nbd_handle *h = pool->idle[--pool->idle_count];
+    if (interrupt_pending())
+        pthread_cond_signal(&pool->freed); /* the next one shall not wait either */
+    else
+        h = pool->idle[--pool->idle_count];
     pthread_mutex_unlock(&pool->mutex);
     return h;
 }
@@ -91,7 +99,7 @@ static void close_pool(void *opaque)
     struct pool *pool = opaque;
 
     for (unsigned i = 0; i < pool->count; i++) {
-        if (nbd_aio_is_ready(pool->handles[i]))
+        if (nbd_aio_is_ready(pool->handles[i]) && !interrupt_pending())
             nbd_shutdown(pool->handles[i], 0);
         nbd_close(pool->handles[i]);
     }
@@ -105,15 +113,34 @@ static void close_pool(void *opaque)
 
 /* ---- Requests ------------------------------------------------------------------------------- */
 
+/*
+ * Waits for a request (negative: it could not even be sent). A signal ends the wait, for a server
+ * may be silent for ever. The request is under way then and its buffer not free to be used, but no
+ * call uses a connection after a signal.
+ */
+static int finish(struct nbd_handle *h, int64_t cookie)
+{
+    int done = cookie < 0 ? -1 : 0;
+
+    while (done == 0 && (done = nbd_aio_command_completed(h, (uint64_t)cookie)) == 0) {
+        if (interrupt_pending())
+            return -ECANCELED;
+        if (nbd_poll(h, WAIT_MS) < 0)
+            done = -1;
+    }
+    return done < 0 ? last_error(h) : 0;
+}
+
 static int read_blocks(struct pool *pool, char *buf, size_t len, uint64_t offset)
 {
     struct nbd_handle *h = take(pool);
     int r = 0;
 
+    if (!h)
+        return -ECANCELED;
     for (size_t n; len > 0 && r == 0; buf += n, offset += n, len -= n) {
         n = len < pool->piece ? len : pool->piece;
-        if (nbd_pread(h, buf, n, offset, 0) < 0)
-            r = last_error(h);
+        r = finish(h, nbd_aio_pread(h, buf, n, offset, NBD_NULL_COMPLETION, 0));
     }
     give_back(pool, h);
     return r;
@@ -124,10 +151,11 @@ static int write_blocks(struct pool *pool, const char *buf, size_t len, uint64_t
     struct nbd_handle *h = take(pool);
     int r = 0;
 
+    if (!h)
+        return -ECANCELED;
     for (size_t n; len > 0 && r == 0; buf += n, offset += n, len -= n) {
         n = len < pool->piece ? len : pool->piece;
-        if (nbd_pwrite(h, buf, n, offset, 0) < 0)
-            r = last_error(h);
+        r = finish(h, nbd_aio_pwrite(h, buf, n, offset, NBD_NULL_COMPLETION, 0));
     }
     give_back(pool, h);
     return r;
@@ -138,10 +166,11 @@ static int zero_blocks(struct pool *pool, uint64_t offset, uint64_t len)
     struct nbd_handle *h = take(pool);
     int r = 0;
 
+    if (!h)
+        return -ECANCELED;
     for (uint64_t n; len > 0 && r == 0; offset += n, len -= n) {
         n = len < ZERO_MAX ? len : ZERO_MAX;
-        if (nbd_zero(h, n, offset, 0) < 0)
-            r = last_error(h);
+        r = finish(h, nbd_aio_zero(h, n, offset, NBD_NULL_COMPLETION, 0));
     }
     give_back(pool, h);
     return r == -ENOTSUP || r == -EOPNOTSUPP ? -EOPNOTSUPP : r;
@@ -276,7 +305,9 @@ static int remote_flush(void *opaque)
     if (!pool->has_flush)
         return 0;
     struct nbd_handle *h = take(pool);
-    int r = nbd_flush(h, 0) < 0 ? last_error(h) : 0;
+    if (!h)
+        return -ECANCELED;
+    int r = finish(h, nbd_aio_flush(h, NBD_NULL_COMPLETION, 0));
     give_back(pool, h);
     return r;
 }
@@ -319,8 +350,10 @@ static void ask(struct pool *pool, uint64_t offset)
     if (pool->has_status) {
         nbd_extent_callback callback = { .callback = on_answer, .user_data = extents };
         struct nbd_handle *h = take(pool);
-        pool->has_status = nbd_block_status(h, len, begin, callback, 0) == 0;
-        give_back(pool, h);
+        pool->has_status = h && finish(h, nbd_aio_block_status(h, len, begin, callback,
+                                                               NBD_NULL_COMPLETION, 0)) == 0;
+        if (h)
+            give_back(pool, h);
     }
     if (extents->end <= offset) {
         extents_restart(extents, begin, pool->size);
