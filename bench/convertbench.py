@@ -27,6 +27,7 @@ QEMU_FAST = ('-m', '16', '-W')
 QEMU_MIN, CP_MIN, COMPARE_MIN = 2, 0.9, 2
 EMPTY_LIMIT_MS, CLONE_LIMIT_MS, MEMORY_LIMIT_MIB = 20, 100, 64
 THREADS_DEFAULT_MAX = 8     # of vhdx, however many processors there are
+ORDER_RATIO_MAX = 1.5       # of blocks in some order, to those in the disk's
 SPARSE_DATA = 64 * MIB
 SPARSE_SIZES = TIB, 64 * TIB
 SPARSE_RATIO_MAX = 2        # 64 times the size for so much more time
@@ -295,6 +296,35 @@ def run_sparse(options, base):
                    met=ratio <= SPARSE_RATIO_MAX)]
 
 
+def run_orders(options, base):
+    """Images without holes, by the order of their blocks: file systems look for holes from each of
+    them, perhaps to the end of the file."""
+    size = 512 * MIB if options.quick else 2 * GIB
+    count = size // images.BLOCK_SIZE
+    plain = 'in order'
+    orders = {plain: range(count), 'in random order': images.shuffled(count),
+              'in reverse': range(count - 1, -1, -1)}
+    with tempfile.TemporaryDirectory(prefix='vhdx-bench-', dir=base) as folder:
+        output = os.path.join(folder, 'output')
+        commands = {}
+        for number, (name, order) in enumerate(orders.items()):
+            path = os.path.join(folder, '%d.vhdx' % number)
+            images.write_full_image(path, size, order)
+            commands[name] = [tool_of(options), 'convert', '-q', '-O', 'raw', path, output]
+        found = race(commands, rounds_of(options), output, size)
+    base_times = seconds_of(found.pop(plain))
+    results = []
+    for name, times in found.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds_of(times), base_times))
+        results.append(result('VHDX to raw, full, blocks ' + name, 'ms',
+                              round(statistics.median(seconds_of(times)) * 1e3, 1),
+                              baseline=round(statistics.median(base_times) * 1e3, 1),
+                              baseline_name=plain, ratio=round(ratio, 3),
+                              target='ratio <= %g' % ORDER_RATIO_MAX,
+                              met=ratio <= ORDER_RATIO_MAX))
+    return results
+
+
 # ---- Shared blocks -------------------------------------------------------------------------------
 
 @contextlib.contextmanager
@@ -359,4 +389,5 @@ def run(options, memory, disk):
     os.makedirs(disk, exist_ok=True)
     return [*run_half_full(options, memory, 'memory', {'qemu-img': QEMU_MIN, 'cp': CP_MIN}),
             *run_half_full(options, disk, 'disk', {}),
-            *run_empty(options, memory), *run_sparse(options, memory), *run_clone(options, memory)]
+            *run_empty(options, memory), *run_sparse(options, memory),
+            *run_orders(options, memory), *run_clone(options, memory)]

@@ -289,6 +289,19 @@ def write_dense(path, size):
         os.close(handle)
 
 
+def write_full_image(path, size, order):
+    """A VHDX without holes or zeros; order: that of its blocks in the file."""
+    image = Image(os.path.basename(path), size=size, block_size=BLOCK_SIZE)
+    places = [image.make_full(block) for block in order]
+    write = payload_writer()
+    handle = os.open(image.save(os.path.dirname(path)), os.O_RDWR)
+    try:
+        for place in places:
+            write(handle, BLOCK_SIZE, False, place)
+    finally:
+        os.close(handle)
+
+
 def write_sparse(path, size, data_size):
     """A raw file of size bytes with data_size bytes of data, strewn all over it."""
     write = payload_writer()
