@@ -201,6 +201,128 @@ def build_check(folder, quick):
 
 # ---- Converting ----------------------------------------------------------------------------------
 
+GRAIN = 4096          # runs are whole file system blocks
+LONGEST_RUN = 4096    # grains
+ZERO_RUNS = 8         # one run of data in so many is zeros that were written
+POOL_SIZE = 32 * MIB  # payload is cut from so many random bytes
+
+
+def run_lengths(size, source):
+    """Lengths of runs, size bytes in all: from a grain to 16 MiB, short ones as common as long."""
+    lengths = []
+    while size:
+        length = min(GRAIN * int(LONGEST_RUN ** source.random()), size)
+        lengths.append(length)
+        size -= length
+    return lengths
+
+
+def half_full_runs(size):
+    """Runs of data as (offset, length, whether they are zeros): half the disk. Holes are between
+    them, of the same lengths in another order."""
+    source = random.Random(4)
+    data = run_lengths(size // 2, source)
+    holes = source.sample(data, len(data))
+    runs, offset = [], 0
+    for number, (length, hole) in enumerate(zip(data, holes)):
+        runs.append((offset, length, number % ZERO_RUNS == ZERO_RUNS - 1))
+        offset += length + hole
+    return runs
+
+
+def pieces_of(runs, size):
+    """Runs cut at multiples of size."""
+    for offset, length, zeros in runs:
+        while length:
+            piece = min(length, size - offset % size)
+            yield offset, piece, zeros
+            offset += piece
+            length -= piece
+
+
+def payload_writer():
+    """A function write(fd, length, zeros, offset): random bytes, the same ones in each writer."""
+    source = random.Random(5)
+    pool = memoryview(source.randbytes(POOL_SIZE))
+    nothing = memoryview(bytes(BLOCK_SIZE))
+
+    def write(handle, length, zeros, offset):
+        start = source.randrange(POOL_SIZE - length)
+        write_all(handle, nothing[:length] if zeros else pool[start:start + length], offset)
+    return write
+
+
+def write_realistic(folder, size):
+    """disk.img, a sparse raw file whose data and holes come in runs of any length, and disk.vhdx:
+    the same disk, its blocks in random order, what is a hole in the raw file a hole in the image's
+    file."""
+    runs = half_full_runs(size)
+    image = Image('disk.vhdx', size=size, block_size=BLOCK_SIZE)
+    used = {offset // BLOCK_SIZE for offset, _, _ in pieces_of(runs, BLOCK_SIZE)}
+    places = {block: image.make_full(block) for block in shuffled(image.blocks) if block in used}
+    paths = os.path.join(folder, 'disk.img'), image.save(folder)
+    handles = [os.open(path, os.O_RDWR | os.O_CREAT, 0o666) for path in paths]
+    write = [payload_writer() for _ in handles]
+    try:
+        os.ftruncate(handles[0], size)
+        for offset, length, zeros in pieces_of(runs, BLOCK_SIZE):
+            place = places[offset // BLOCK_SIZE] + offset % BLOCK_SIZE
+            write[0](handles[0], length, zeros, offset)
+            write[1](handles[1], length, zeros, place)
+        for handle in handles:
+            os.fsync(handle)
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def write_dense(path, size):
+    """A raw file without holes or zeros."""
+    write = payload_writer()
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        for offset in range(0, size, BLOCK_SIZE):
+            write(handle, BLOCK_SIZE, False, offset)
+        os.fsync(handle)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(handle)
+
+
+def write_full_image(path, size, order):
+    """A VHDX without holes or zeros; order: that of its blocks in the file."""
+    image = Image(os.path.basename(path), size=size, block_size=BLOCK_SIZE)
+    places = [image.make_full(block) for block in order]
+    write = payload_writer()
+    handle = os.open(image.save(os.path.dirname(path)), os.O_RDWR)
+    try:
+        for place in places:
+            write(handle, BLOCK_SIZE, False, place)
+    finally:
+        os.close(handle)
+
+
+def write_sparse(path, size, data_size):
+    """A raw file of size bytes with data_size bytes of data, strewn all over it."""
+    write = payload_writer()
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        os.ftruncate(handle, size)
+        for number in range(data_size // MIB):
+            write(handle, MIB, False, number * (size // (data_size // MIB)) + 3 * MIB)
+    finally:
+        os.close(handle)
+
+
+def write_empty(folder, size):
+    """empty.vhdx and empty.img, of which no byte was ever written."""
+    Image('empty.vhdx', size=size, block_size=32 * MIB).save(folder)
+    with open(os.path.join(folder, 'empty.img'), 'wb') as out:
+        out.truncate(size)
+
+
+# ---- Serving -------------------------------------------------------------------------------------
+
 def write_half(folder, size):
     """half.vhdx: every other block present, in random order; half.img: the same as a raw file."""
     image = Image('half.vhdx', size=size, block_size=BLOCK_SIZE)
@@ -217,14 +339,6 @@ def write_half(folder, size):
     copy_payload(raw, path, places)
 
 
-def build_convert(folder, quick):
-    """What bench-convert needs: an empty disk, and a half-full one."""
-    Image('empty.vhdx', size=256 * GIB, block_size=32 * MIB).save(folder)
-    write_half(folder, GIB // 4 if quick else GIB)
-
-
-# ---- Serving -------------------------------------------------------------------------------------
-
 def build_nbd(folder, quick):
     """What the benchmark of the NBD server needs."""
     write_half(folder, GIB if quick else 4 * GIB)
@@ -237,5 +351,5 @@ def build_fuse(folder, quick):
     write_half(folder, GIB if quick else 4 * GIB)
 
 
-BUILDERS = {'read': build_read, 'open': build_open, 'check': build_check, 'convert': build_convert,
+BUILDERS = {'read': build_read, 'open': build_open, 'check': build_check,
             'fuse': build_fuse, 'nbd': build_nbd}

@@ -15,13 +15,26 @@ struct image_disk {
     const struct chain *chain; /* borrowed */
 };
 
+/* A stretch of a file that has no hole. */
+struct solid {
+    const struct image *img;
+    uint64_t start, end;
+};
+
+#define SOLIDS 16u
+
+/* Some file systems look for a hole page by page. So much of a file is gone through for holes: so
+   many times its size. Then the rest is read. */
+#define SEEK_FACTOR 4u
+
 /* A walk, over the whole BAT perhaps: through windows, past the page cache. */
 struct image_walk {
     struct map_iter it;
     struct vhdx_extent rest;  /* of the extent that the last answer began; length 0: none */
     struct vhdx_extent ahead; /* the one after it, read already; length 0: none */
-    const struct image *dense_image; /* has no hole in [dense_start, dense_end); NULL: unknown */
-    uint64_t dense_start, dense_end; /* file offsets */
+    struct solid solids[SOLIDS]; /* found last; blocks need not be in order in their file */
+    unsigned next_solid;      /* the one that is forgotten next */
+    uint64_t seeked;          /* bytes that were gone through for holes */
     struct table_window windows[];
 };
 
@@ -96,29 +109,55 @@ static int next_joined(struct disk_walk *w, struct vhdx_extent *e, struct vhdx_e
     return r < 0 ? r : 1;
 }
 
+/* Where what is known to have no hole ends; 0: nothing is known of offset. */
+static uint64_t solid_end(const struct image_walk *walk, const struct image *img, uint64_t offset)
+{
+    const struct solid *s = walk->solids;
+
+    for (unsigned i = 0; i < SOLIDS; i++)
+        if (s[i].img == img && offset >= s[i].start && offset < s[i].end)
+            return s[i].end;
+    return 0;
+}
+
+/* The next hole behind offset, where there is data. */
+static uint64_t find_hole(struct image_walk *walk, const struct image *img, uint64_t offset)
+{
+    struct solid *s = walk->solids;
+    uint64_t end = file_next_hole(&img->io, offset);
+
+    walk->seeked += min_u64(end, image_size(img)) - min_u64(offset, image_size(img));
+    for (unsigned i = 0; i < SOLIDS; i++)
+        if (s[i].img == img && s[i].end == end) {
+            s[i].start = offset;
+            return end;
+        }
+    s[walk->next_solid++ % SOLIDS] = (struct solid){ img, offset, end };
+    return end;
+}
+
 /*
  * Blocks are written to in parts, and fixed images hardly at all: what is a hole of the file in a
  * block is zeros that need not be read. Finding the next hole can cost as much as it is far away,
- * so what is known to have none is not asked for again.
+ * so what is known to have none is not asked for again, and not too much is asked for in all.
  */
 static void cut_at_hole(struct image_walk *walk, const struct image *img, struct disk_extent *e)
 {
-    uint64_t at = e->file_offset;
+    uint64_t at = e->file_offset, end = solid_end(walk, img, at);
 
-    if (walk->dense_image != img || at < walk->dense_start || at >= walk->dense_end) {
-        uint64_t data = file_next_data(&img->io, at);
-        if (data > at) {
+    if (end == 0 && walk->seeked / SEEK_FACTOR >= image_size(img))
+        return;
+    if (end == 0) {
+        end = file_next_data(&img->io, at);
+        if (end > at) {
             e->kind = VHDX_EXTENT_ZERO;
             e->has_file = false;
-            e->length = min_u64(e->length, data - at);
-            return;
+        } else {
+            end = find_hole(walk, img, at);
         }
-        walk->dense_image = img;
-        walk->dense_start = at;
-        walk->dense_end = file_next_hole(&img->io, at);
     }
-    if (walk->dense_end > at)
-        e->length = min_u64(e->length, walk->dense_end - at);
+    if (end > at)
+        e->length = min_u64(e->length, end - at);
 }
 
 static int image_walk_next(struct disk_walk *w, struct disk_extent *ret, struct vhdx_error *err)
