@@ -3,6 +3,8 @@
 
 /* Writing what `vhdx convert` reads: to a file, standard output, an NBD server, a block device, or
    an image of a format of QEMU's. */
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,6 +38,39 @@ static bool write_stdout(struct source *from, const struct vhdx_convert_options 
     return vhdx_convert_to_stream(from->disk, STDOUT_FILENO, options, ret, err) == 0;
 }
 
+/* True when the output is a file of the input, which then was reported. */
+static bool is_of_input(const struct source *from, const char *output)
+{
+    struct stat st;
+
+    if (stat(output, &st) < 0 || !source_has_file(from, &st))
+        return false;
+    report("%s: output is the input itself, or what that is based on", output);
+    return true;
+}
+
+/* What the library is told to write to has a name only here. */
+static void name_output(const char *output, struct vhdx_error *err)
+{
+    struct vhdx_error named = *err;
+
+    if (err->code == 0 || err->code == VHDX_E_CANCELLED || strstr(err->message, output))
+        return;
+    snprintf(named.message, sizeof(named.message), "%.160s: %.330s", output,
+             err->message);
+    *err = named;
+}
+
+static bool write_path(struct source *from, const struct convert_run *run,
+                       const struct vhdx_convert_options *options,
+                       struct vhdx_convert_result *ret, struct vhdx_error *err)
+{
+    /* The library knows the files of its own formats, and says more. */
+    if (from->server && is_of_input(from, run->output))
+        return false;
+    return vhdx_convert_disk(from->disk, run->output, options, ret, err) == 0;
+}
+
 static bool write_existing(struct source *from, const struct convert_run *run,
                            const struct vhdx_convert_options *options,
                            struct vhdx_convert_result *ret, struct vhdx_error *err)
@@ -46,16 +81,15 @@ static bool write_existing(struct source *from, const struct convert_run *run,
         if (!remote_open_target(run->output, run->output, run->threads, &io))
             return false;
     } else {
-        struct stat st;
-        if (stat(run->output, &st) == 0 && source_has_file(from, &st)) {
-            report("%s: output is the input itself, or what that is based on", run->output);
+        if (is_of_input(from, run->output))
             return false;
-        }
         if (vhdx_io_file(run->output, VHDX_OPEN_RDWR, &io, err) < 0)
             return false;
     }
     bool fine = vhdx_convert_to_io(from->disk, &io, options, ret, err) == 0;
     io.close(io.opaque);
+    if (!fine)
+        name_output(run->output, err);
     return fine;
 }
 
@@ -85,9 +119,35 @@ static bool write_foreign(struct source *from, const struct convert_run *run,
         return false;
     if (vhdx_convert_to_io(from->disk, &io, options, ret, err) < 0) {
         foreign_discard(target);
+        name_output(run->output, err);
         return false;
     }
     return foreign_commit(target);
+}
+
+#define AZURE_DISK_MIN (20u << 20)
+
+/* What a VHD, or Azure, makes of the disk. */
+static bool check_vhd(const struct source *from, const struct convert_run *run)
+{
+    bool is_azure = (run->flags & VHDX_CONVERT_AZURE) != 0;
+    uint64_t size = vhdx_disk_size(from->disk);
+
+    if (run->format != VHDX_FORMAT_VHD)
+        return true;
+    if (from->image && vhdx_logical_sector_size(from->image) != 512) {
+        if (is_azure) {
+            report("%s: the disk has sectors of 4096 bytes, Azure takes 512", from->name);
+            report_hint("a partition table counts in sectors: the disk must be copied in a guest "
+                        "that has both");
+            return false;
+        }
+        report_warning("%s: the disk has sectors of 4096 bytes, a VHD has 512: a partition table "
+                       "on it will not be understood", from->name);
+    }
+    if (is_azure && size < AZURE_DISK_MIN)
+        report_warning("%s: Azure's managed disks begin at 20 MiB", from->name);
+    return true;
 }
 
 bool convert_write(struct source *from, const struct convert_run *run,
@@ -100,6 +160,9 @@ bool convert_write(struct source *from, const struct convert_run *run,
     struct progress progress;
     bool fine;
 
+    err->code = 0;
+    if (!check_vhd(from, run))
+        return false;
     common_open_options(common, &parents);
     create.struct_size = sizeof(create);
     create.parent_options = create.parent_path ? &parents : NULL;
@@ -111,7 +174,6 @@ bool convert_write(struct source *from, const struct convert_run *run,
     options.checksum = run->checksum;
     options.progress.fn = on_progress;
     options.progress.opaque = &progress;
-    err->code = 0;
     interrupt_catch();
     progress_init(&progress, run->progress_mode);
     if (run->place == CONVERT_TO_STDOUT)
@@ -119,7 +181,7 @@ bool convert_write(struct source *from, const struct convert_run *run,
     else if (run->place == CONVERT_TO_FOREIGN)
         fine = write_foreign(from, run, &options, ret, err);
     else if (run->place == CONVERT_TO_PATH)
-        fine = vhdx_convert_disk(from->disk, run->output, &options, ret, err) == 0;
+        fine = write_path(from, run, &options, ret, err);
     else
         fine = write_existing(from, run, &options, ret, err);
     progress_finish(&progress);
