@@ -322,6 +322,8 @@ static bool check_salvage(const struct convert_run *run, uint32_t open)
         { run->salvage && (open & VHDX_OPEN_NO_LOCK), "--salvage and -U exclude each other",
           "an image that is being written to looks damaged without being so: stop the program "
           "that has it open" },
+        { run->salvage && run->place == CONVERT_TO_STDOUT,
+          "--salvage cannot write to standard output", "a file named '-' is './-'" },
         { run->salvage && (run->format != VHDX_FORMAT_RAW || run->place != CONVERT_TO_PATH),
           "--salvage writes raw files only", "convert the raw file afterwards" },
         { run->salvage && run->input_format && strcmp(run->input_format, "vhdx") != 0,

@@ -58,7 +58,7 @@ def test_sha256sum_checks_our_output(vhdx, digest, image, tmp_path, name):
     raw = tmp_path / 'raw'
     raw.mkdir()
     line = digest('--', name, cwd=tmp_path, text=False)
-    vhdx.ok('convert', '--', name, b'raw/' + name, cwd=tmp_path)
+    vhdx.ok('convert', '-O', 'raw', '--', name, b'raw/' + name, cwd=tmp_path)
     wanted = subprocess.run(['sha256sum', '--', name], cwd=raw, check=True,
                             stdout=subprocess.PIPE).stdout
     assert line == wanted
