@@ -22,6 +22,8 @@ static void get_headers(const struct image *img, struct vhdx_info *ret)
     guid_format(&img->header.file_write_guid, ret->file_write_guid);
     guid_format(&img->header.data_write_guid, ret->data_write_guid);
     guid_format(&img->header.log_guid, ret->log_guid);
+    ret->log_offset = img->header.log_offset;
+    ret->log_length = img->header.log_length;
 }
 
 void info_get(const struct vhdx *v, struct vhdx_info *ret)
@@ -40,8 +42,6 @@ void info_get(const struct vhdx *v, struct vhdx_info *ret)
         .creator = img->creator,
         .log_state = img->log.state,
         .log_entries = img->log.entries,
-        .log_offset = img->header.log_offset,
-        .log_length = img->header.log_length,
         .log_first_sequence_number = img->log.first_sequence_number,
         .log_last_sequence_number = img->log.last_sequence_number,
         .metadata_offset = metadata->offset,
