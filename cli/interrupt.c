@@ -20,6 +20,11 @@ static void note(int number)
     caught = number;
 }
 
+void interrupt_ignore_limits(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
+}
+
 void interrupt_catch(void)
 {
     static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -35,8 +40,6 @@ void interrupt_catch(void)
             continue;
         sigaction(signals[i], &action, NULL);
     }
-    /* A file that grows beyond the limit (ulimit -f) fails with EFBIG then. */
-    signal(SIGXFSZ, SIG_IGN);
 }
 
 int interrupt_pending(void)

@@ -10,7 +10,11 @@
 
 #include <stdbool.h>
 
-/* From here on SIGINT, SIGTERM and SIGHUP are only noted, and SIGXFSZ is ignored. */
+/* At the program's start: writing past RLIMIT_FSIZE is an error (EFBIG) from here on, not a signal
+   that would leave temporary files; the same for what this program starts. */
+void interrupt_ignore_limits(void);
+
+/* From here on SIGINT, SIGTERM and SIGHUP are only noted. */
 void interrupt_catch(void);
 
 /* The signal that came, or 0. */

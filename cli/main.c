@@ -13,6 +13,7 @@
 
 #include <vhdx.h>
 
+#include "interrupt.h"
 #include "options.h"
 #include "output.h"
 #include "report.h"
@@ -157,6 +158,7 @@ int main(int argc, char **argv)
 
     if (!reserve_standard_files())
         return EXIT_FAILED;
+    interrupt_ignore_limits();
     setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* lines of programs that share it stay whole */
     int exit_code = dispatch(argc, argv, &verb);
     return output_finish(exit_code, verb_exit_error(verb));
