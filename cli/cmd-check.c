@@ -384,6 +384,7 @@ static int run_check(int argc, char **argv)
     struct check_run run = { .common = &common };
     int exit_code;
 
+    interrupt_catch_query();
     if (!options_parse(argc, argv, &verb_check, &common, &run, &exit_code))
         return exit_code;
     if (!check_stray_level(&run, &common) || !check_options(&run, &common))

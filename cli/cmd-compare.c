@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "interrupt.h"
 #include "pair.h"
 #include "verb.h"
 
@@ -83,6 +84,7 @@ static int run_compare(int argc, char **argv)
     struct vhdx_compare_result result = VHDX_COMPARE_RESULT_INIT;
     int exit_code;
 
+    interrupt_catch_query();
     if (!options_parse(argc, argv, &verb_compare, &common, &run, &exit_code))
         return exit_code;
     if (!pair_open(&common, &run.pair, &pair))

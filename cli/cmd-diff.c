@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "interrupt.h"
 #include "opening.h"
 #include "pair.h"
 #include "report.h"
@@ -140,6 +141,7 @@ static int run_diff(int argc, char **argv)
     struct diff_run run = { 0 };
     int exit_code;
 
+    interrupt_catch_query();
     if (!options_parse(argc, argv, &verb_diff, &common, &run, &exit_code))
         return exit_code;
     if (!check_options(&run, &common))

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "digest.h"
+#include "interrupt.h"
 #include "opening.h"
 #include "options.h"
 #include "progress.h"
@@ -91,6 +92,7 @@ static int run_hash(int argc, char **argv)
     bool fine = true;
     int exit_code;
 
+    interrupt_catch_query();
     if (!options_parse(argc, argv, &verb_hash, &common, &run, &exit_code))
         return exit_code;
     for (size_t i = 0; i < common.operands_count; i++)

@@ -288,6 +288,7 @@ static int run_recover(int argc, char **argv)
     }
     run->options = (struct vhdx_recover_options)VHDX_RECOVER_OPTIONS_INIT;
     run->progress_mode = PROGRESS_ON_TERMINAL;
+    interrupt_catch_query();
     if (!options_parse(argc, argv, &verb_recover, &common, run, &exit_code))
         return exit_code;
     if (!check_request(run, &common))
