@@ -15,6 +15,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,7 +153,7 @@ static int connect_sockets(const char *path, unsigned count, int *ret_listen, in
     return 0;
 }
 
-static bool make_sockets(const char *name, unsigned count, int *ret_listen, int *ret_clients)
+static bool make_in_folder(const char *name, unsigned count, int *ret_listen, int *ret_clients)
 {
     SCOPED_FREE char *folder = folder_make_private();
 
@@ -171,6 +172,21 @@ static bool make_sockets(const char *name, unsigned count, int *ret_listen, int 
     close_all(ret_listen, 1);
     close_all(ret_clients, count);
     return false;
+}
+
+/* Stopping in between would leave the folder; none of this waits for anyone. */
+static bool make_sockets(const char *name, unsigned count, int *ret_listen, int *ret_clients)
+{
+    sigset_t stops, before;
+
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGINT);
+    sigaddset(&stops, SIGTERM);
+    sigaddset(&stops, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &stops, &before);
+    bool fine = make_in_folder(name, count, ret_listen, ret_clients);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return fine;
 }
 
 /* ---- The server ----------------------------------------------------------------------------- */
