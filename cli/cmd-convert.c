@@ -7,6 +7,7 @@
  * image is in salvage.c.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -34,12 +35,36 @@ static void report_damage_hint(const struct vhdx_error *err)
                     "still be read");
 }
 
+/* True for what the library says of an output that was handed to it open, without a name. */
+static bool is_nameless(const char *message)
+{
+    static const char *const beginnings[] = {
+        "writing ", "zeroing ", "flushing", "reading ", "opening", "locking", "verifying", "is ",
+        "the disk is ", "the output",
+    };
+
+    for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+        if (strncmp(message, beginnings[i], strlen(beginnings[i])) == 0)
+            return true;
+    return strstr(message, "bytes that the output has") != NULL;
+}
+
+static void report_named(const struct convert_run *run, const struct vhdx_error *err)
+{
+    if (run->place == CONVERT_TO_STDOUT || !is_nameless(err->message))
+        report_error(err);
+    else if (err->file_offset == VHDX_OFFSET_NONE)
+        report("%s: %s", run->output, err->message);
+    else
+        report("%s: %s (offset %" PRIu64 ")", run->output, err->message, err->file_offset);
+}
+
 static void report_failure(const struct source *from, const struct convert_run *run,
                            const struct vhdx_error *err)
 {
     struct stat st;
 
-    report_error(err);
+    report_named(run, err);
     if (err->code == VHDX_E_INVALID && run->place == CONVERT_TO_PATH &&
         !(run->flags & VHDX_CONVERT_REPLACE) && output_is_replaceable(run->output, from->image) &&
         stat(run->output, &st) == 0 && !source_has_file(from, &st))
@@ -57,7 +82,10 @@ static int convert(struct source *from, const struct convert_run *run,
     struct vhdx_error err;
 
     if (!convert_write(from, run, common, &result, &err)) {
-        interrupt_die();
+        if (interrupt_pending()) {
+            source_close(from);
+            interrupt_die();
+        }
         if (err.code != 0)
             report_failure(from, run, &err);
         return EXIT_FAILED;

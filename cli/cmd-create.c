@@ -55,20 +55,6 @@ struct create_run {
 
 /* ---- What is asked for ---------------------------------------------------------------------- */
 
-/* A size in PowerShell's words, where 10G may be written 10GB. */
-static bool set_size(struct create_request *r, const char *key, const char *label, const char *arg)
-{
-    char text[64];
-    size_t len = strlen(arg);
-
-    if (len < 3 || len >= sizeof text || (arg[len - 1] != 'B' && arg[len - 1] != 'b') ||
-        !strchr("kKmMgGtTpP", arg[len - 2]))
-        return create_set(r, key, label, arg);
-    memcpy(text, arg, len - 1);
-    text[len - 1] = '\0';
-    return create_set(r, key, label, text);
-}
-
 static bool take_option(int option, const char *arg, void *own)
 {
     struct create_run *run = own;
@@ -84,13 +70,13 @@ static bool take_option(int option, const char *arg, void *own)
     case OPTION_PARENT_PATH:
         return create_set(r, "backing_file", "-ParentPath", arg);
     case OPTION_SIZE:
-        return set_size(r, "size", "-SizeBytes", arg);
+        return create_set_size(r, "size", "-SizeBytes", arg);
     case OPTION_BLOCK_SIZE:
-        return set_size(r, "block_size", "-BlockSizeBytes", arg);
+        return create_set_size(r, "block_size", "-BlockSizeBytes", arg);
     case OPTION_LOGICAL:
-        return set_size(r, "logical_sector_size", "-LogicalSectorSizeBytes", arg);
+        return create_set_size(r, "logical_sector_size", "-LogicalSectorSizeBytes", arg);
     case OPTION_PHYSICAL:
-        return set_size(r, "physical_sector_size", "-PhysicalSectorSizeBytes", arg);
+        return create_set_size(r, "physical_sector_size", "-PhysicalSectorSizeBytes", arg);
     case OPTION_DYNAMIC:
         return create_set(r, "subformat", "-Dynamic", "dynamic");
     case OPTION_FIXED:

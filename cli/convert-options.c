@@ -2,15 +2,18 @@
 /* Copyright (c) the vhdx authors */
 
 /* What `vhdx convert` is told, and which of it goes together. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "convert-run.h"
 #include "foreign.h"
 #include "nbd.h"
+#include "output.h"
 #include "report.h"
 #include "size.h"
 #include "verb.h"
@@ -273,7 +276,7 @@ static bool settle_request(struct convert_run *run)
 {
     struct create_request *r = &run->request;
 
-    if (run->block_size && !create_set(r, "block_size", "--block-size", run->block_size))
+    if (run->block_size && !create_set_size(r, "block_size", "--block-size", run->block_size))
         return false;
     if (run->preallocation &&
         !create_set(r, "preallocation", "--preallocation", run->preallocation))
@@ -369,16 +372,31 @@ static bool check_output(const struct convert_run *run)
           "leave it out; for a format of QEMU's: -o preallocation=" },
         { (run->flags & VHDX_CONVERT_VERIFY) && run->place == CONVERT_TO_STDOUT,
           "--verify cannot read back standard output", "--checksum tells what was sent" },
-        { run->place == CONVERT_TO_DEVICE && !(run->flags & VHDX_CONVERT_REPLACE),
-          "what is on the block device would be overwritten", "-y overwrites it" },
     };
 
     return CHECK(mistakes);
+}
+
+static bool check_device(const struct convert_run *run)
+{
+    char text[HUMAN_SIZE_TEXT] = "unknown size";
+
+    if (run->place != CONVERT_TO_DEVICE || (run->flags & VHDX_CONVERT_REPLACE))
+        return true;
+    int fd = open(run->output, O_RDONLY | O_CLOEXEC);
+    off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    if (fd >= 0)
+        close(fd);
+    if (size >= 0)
+        human_size((uint64_t)size, text);
+    report("%s: a block device (%s): all that is on it would be lost", run->output, text);
+    report_hint("-y overwrites it");
+    return false;
 }
 
 bool convert_settle(struct convert_run *run, const struct common_options *common)
 {
     run->output = common->operands[1];
     return settle_format(run) && check_salvage(run, common->open_flags) &&
-           (run->salvage || (settle_request(run) && check_output(run)));
+           (run->salvage || (settle_request(run) && check_output(run) && check_device(run)));
 }

@@ -3,7 +3,8 @@
 
 /* Writing what `vhdx convert` reads: to a file, standard output, an NBD server, a block device, or
    an image of a format of QEMU's. */
-#include <stdio.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,18 +50,6 @@ static bool is_of_input(const struct source *from, const char *output)
     return true;
 }
 
-/* What the library is told to write to has a name only here. */
-static void name_output(const char *output, struct vhdx_error *err)
-{
-    struct vhdx_error named = *err;
-
-    if (err->code == 0 || err->code == VHDX_E_CANCELLED || strstr(err->message, output))
-        return;
-    snprintf(named.message, sizeof(named.message), "%.160s: %.330s", output,
-             err->message);
-    *err = named;
-}
-
 static bool write_path(struct source *from, const struct convert_run *run,
                        const struct vhdx_convert_options *options,
                        struct vhdx_convert_result *ret, struct vhdx_error *err)
@@ -71,25 +60,36 @@ static bool write_path(struct source *from, const struct convert_run *run,
     return vhdx_convert_disk(from->disk, run->output, options, ret, err) == 0;
 }
 
+/* Where a file system is on it, or another device has it, its content is not to be replaced. */
+static bool open_device(struct source *from, const struct convert_run *run, struct vhdx_io *ret,
+                        struct vhdx_error *err)
+{
+    if (is_of_input(from, run->output))
+        return false;
+    int fd = open(run->output, O_RDONLY | O_EXCL | O_CLOEXEC);
+    if (fd < 0 && errno == EBUSY) {
+        report("%s: output is in use, for one by a file system that is mounted", run->output);
+        return false;
+    }
+    if (fd >= 0)
+        close(fd);
+    return vhdx_io_file(run->output, VHDX_OPEN_RDWR, ret, err) == 0;
+}
+
 static bool write_existing(struct source *from, const struct convert_run *run,
                            const struct vhdx_convert_options *options,
                            struct vhdx_convert_result *ret, struct vhdx_error *err)
 {
     struct vhdx_io io = VHDX_IO_INIT;
+    bool is_open = run->place == CONVERT_TO_NBD
+                       ? remote_open_target(run->output, run->output, run->threads, &io)
+                       : open_device(from, run, &io, err);
 
-    if (run->place == CONVERT_TO_NBD) {
-        if (!remote_open_target(run->output, run->output, run->threads, &io))
-            return false;
-    } else {
-        if (is_of_input(from, run->output))
-            return false;
-        if (vhdx_io_file(run->output, VHDX_OPEN_RDWR, &io, err) < 0)
-            return false;
-    }
+    if (!is_open)
+        return false;
+    interrupt_catch(); /* a server that does not answer can be left until here */
     bool fine = vhdx_convert_to_io(from->disk, &io, options, ret, err) == 0;
     io.close(io.opaque);
-    if (!fine)
-        name_output(run->output, err);
     return fine;
 }
 
@@ -109,6 +109,7 @@ static bool write_foreign(struct source *from, const struct convert_run *run,
     struct foreign_target *target = NULL;
     struct vhdx_io io;
 
+    interrupt_catch();
     if (output.size == VHDX_SIZE_UNKNOWN) {
         report("%s: %s must know the size beforehand, which a pipe does not tell", run->output,
                run->foreign);
@@ -119,7 +120,6 @@ static bool write_foreign(struct source *from, const struct convert_run *run,
         return false;
     if (vhdx_convert_to_io(from->disk, &io, options, ret, err) < 0) {
         foreign_discard(target);
-        name_output(run->output, err);
         return false;
     }
     return foreign_commit(target);
@@ -133,7 +133,7 @@ static bool check_vhd(const struct source *from, const struct convert_run *run)
     bool is_azure = (run->flags & VHDX_CONVERT_AZURE) != 0;
     uint64_t size = vhdx_disk_size(from->disk);
 
-    if (run->format != VHDX_FORMAT_VHD)
+    if (run->format != VHDX_FORMAT_VHD && (!run->foreign || strcmp(run->foreign, "vpc") != 0))
         return true;
     if (from->image && vhdx_logical_sector_size(from->image) != 512) {
         if (is_azure) {
@@ -148,6 +148,17 @@ static bool check_vhd(const struct source *from, const struct convert_run *run)
     if (is_azure && size < AZURE_DISK_MIN)
         report_warning("%s: Azure's managed disks begin at 20 MiB", from->name);
     return true;
+}
+
+/* What is on a disk is laid out for sectors of one size: the output has them, too. */
+static void keep_sector_sizes(const struct source *from, struct vhdx_create_options *create)
+{
+    if (!from->image || create->parent_path)
+        return;
+    if (create->logical_sector_size == 0)
+        create->logical_sector_size = vhdx_logical_sector_size(from->image);
+    if (create->physical_sector_size == 0)
+        create->physical_sector_size = vhdx_physical_sector_size(from->image);
 }
 
 bool convert_write(struct source *from, const struct convert_run *run,
@@ -165,6 +176,8 @@ bool convert_write(struct source *from, const struct convert_run *run,
         return false;
     common_open_options(common, &parents);
     create.struct_size = sizeof(create);
+    if (run->format == VHDX_FORMAT_VHDX)
+        keep_sector_sizes(from, &create);
     create.parent_options = create.parent_path ? &parents : NULL;
     options.format = run->format ? run->format : VHDX_FORMAT_RAW;
     options.flags = run->flags;
@@ -174,8 +187,9 @@ bool convert_write(struct source *from, const struct convert_run *run,
     options.checksum = run->checksum;
     options.progress.fn = on_progress;
     options.progress.opaque = &progress;
-    interrupt_catch();
     progress_init(&progress, run->progress_mode);
+    if (run->place == CONVERT_TO_PATH || run->place == CONVERT_TO_STDOUT)
+        interrupt_catch();
     if (run->place == CONVERT_TO_STDOUT)
         fine = write_stdout(from, &options, ret, err);
     else if (run->place == CONVERT_TO_FOREIGN)

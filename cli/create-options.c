@@ -200,6 +200,20 @@ bool create_set(struct create_request *request, const char *key, const char *lab
     return unknown_key(key);
 }
 
+bool create_set_size(struct create_request *request, const char *key, const char *label,
+                     const char *value)
+{
+    char text[64];
+    size_t len = strlen(value);
+
+    if (len < 3 || len >= sizeof(text) || (value[len - 1] != 'B' && value[len - 1] != 'b') ||
+        !strchr("kKmMgGtTpP", value[len - 2]))
+        return create_set(request, key, label, value);
+    memcpy(text, value, len - 1);
+    text[len - 1] = '\0';
+    return create_set(request, key, label, text);
+}
+
 void create_print_keys(void)
 {
     printf("-o KEY=VALUE[,KEY=VALUE]... takes:\n");

@@ -28,6 +28,10 @@ struct create_request {
 bool create_set(struct create_request *request, const char *key, const char *label,
                 const char *value);
 
+/* The same for a size in PowerShell's words, where 32M may be written 32MB. */
+bool create_set_size(struct create_request *request, const char *key, const char *label,
+                     const char *value);
+
 /* Takes the argument of one -o. False: the mistake was reported. */
 bool create_take_list(struct create_request *request, const char *list);
 
