@@ -140,8 +140,11 @@ static int run_measure(int argc, char **argv)
     if (run.request.size_given)
         return measure(&run, NULL);
     const struct source_options options = { .format = run.format, .common = &common };
-    return source_open(common.operands[0], &options, &source) ? measure(&run, source.disk)
-                                                              : EXIT_FAILED;
+    if (!source_open(common.operands[0], &options, &source))
+        return EXIT_FAILED;
+    if (run.target == VHDX_FORMAT_VHDX)
+        create_keep_sector_sizes(source.image, &run.request.create);
+    return measure(&run, source.disk);
 }
 
 static const struct option longs[] = {

@@ -150,17 +150,6 @@ static bool check_vhd(const struct source *from, const struct convert_run *run)
     return true;
 }
 
-/* What is on a disk is laid out for sectors of one size: the output has them, too. */
-static void keep_sector_sizes(const struct source *from, struct vhdx_create_options *create)
-{
-    if (!from->image || create->parent_path)
-        return;
-    if (create->logical_sector_size == 0)
-        create->logical_sector_size = vhdx_logical_sector_size(from->image);
-    if (create->physical_sector_size == 0)
-        create->physical_sector_size = vhdx_physical_sector_size(from->image);
-}
-
 bool convert_write(struct source *from, const struct convert_run *run,
                    const struct common_options *common, struct vhdx_convert_result *ret,
                    struct vhdx_error *err)
@@ -177,7 +166,7 @@ bool convert_write(struct source *from, const struct convert_run *run,
     common_open_options(common, &parents);
     create.struct_size = sizeof(create);
     if (run->format == VHDX_FORMAT_VHDX)
-        keep_sector_sizes(from, &create);
+        create_keep_sector_sizes(from->image, &create);
     create.parent_options = create.parent_path ? &parents : NULL;
     options.format = run->format ? run->format : VHDX_FORMAT_RAW;
     options.flags = run->flags;

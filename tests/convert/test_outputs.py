@@ -115,11 +115,20 @@ def test_sector_sizes_are_kept(vhdx, tmp_path, coarse):
     assert Facts(tmp_path / 'f.vhdx').sector == 4096
 
 
+def test_large_sectors_are_measured(vhdx, tmp_path):
+    """A BAT of the same disk has fewer entries for bitmaps then: here it is smaller by a MiB."""
+    vhdx('create', '-q', '-o', 'logical_sector_size=4096', tmp_path / 'a.vhdx', '262040M')
+    vhdx.ok('convert', '-q', tmp_path / 'a.vhdx', tmp_path / 'b.vhdx')
+    told = json.loads(vhdx.ok('measure', '--output=json', tmp_path / 'a.vhdx'))
+    assert told['required'] == (tmp_path / 'b.vhdx').stat().st_size
+    fine = json.loads(vhdx.ok('measure', '--output=json', '--size', '262040M'))
+    assert fine['required'] == told['required'] + MIB, 'shows nothing'
+
+
 def test_azure_takes_no_large_sectors(vhdx, folder, coarse):
     first, second = vhdx.fails('convert', '-O', 'vhd', '--azure', coarse,
                                folder / 'b.vhd').splitlines()
-    assert first == f"vhdx: {coarse}: the disk's logical sectors have 4096 bytes, Azure takes " \
-                    'only 512'
+    assert first == f'vhdx: {coarse}: the disk has sectors of 4096 bytes, Azure takes 512'
     assert second.startswith('vhdx: hint: ')
     assert not os.listdir(folder)
 
@@ -127,7 +136,7 @@ def test_azure_takes_no_large_sectors(vhdx, folder, coarse):
 def test_a_vhd_of_large_sectors_is_warned_of(vhdx, folder, coarse):
     done = vhdx('convert', coarse, folder / 'b.vhd')
     assert done.returncode == 0
-    assert done.stderr.startswith(f"vhdx: warning: {coarse}: the disk's logical sectors have 4096")
+    assert done.stderr.startswith(f'vhdx: warning: {coarse}: the disk has sectors of 4096 bytes')
     assert (folder / 'b.vhd').stat().st_size == 8 * MIB + 512
     vhdx.ok('convert', coarse, folder / 'b.raw')
 
@@ -552,8 +561,11 @@ def test_size_limit(vhdx, tmp_path, libnbd, words):
     assert sorted(os.listdir(tmp_path)) == ['a.raw', 'p.vhdx']
 
 
-def test_size_limit_of_standard_output(vhdx, tmp_path):
+@pytest.mark.parametrize('words', [['convert', '-q', 'a.vhdx', '-'], ['cat', 'a.vhdx']],
+                         ids=' '.join)
+def test_size_limit_of_standard_output(vhdx, tmp_path, words):
     dense(tmp_path / 'a.raw', 24 * MIB)
+    vhdx.ok('convert', '-q', tmp_path / 'a.raw', tmp_path / 'a.vhdx')
     with open(tmp_path / 'b.raw', 'wb') as file:
-        done = limited(vhdx, 'convert', '-q', tmp_path / 'a.raw', '-', stdout=file)
+        done = limited(vhdx, *words, cwd=tmp_path, stdout=file)
     assert done.returncode == 1 and 'File too large' in done.stderr
