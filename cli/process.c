@@ -171,8 +171,8 @@ static _Noreturn void run_child(const struct start *start)
     const struct process_options *options = start->options;
     bool fine = !options->own_group || setpgid(0, 0) == 0;
 
-    if (options->dies_with_us) {
-        fine = fine && prctl(PR_SET_PDEATHSIG, SIGTERM) == 0;
+    if (options->death_signal) {
+        fine = fine && prctl(PR_SET_PDEATHSIG, options->death_signal) == 0;
         if (getppid() != start->parent)
             _exit(EXIT_FAILED);
     }

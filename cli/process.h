@@ -37,7 +37,7 @@ char *folder_make_private(void);
 struct process_options {
     bool own_group;     /* Ctrl-C does not reach it; and standard input is /dev/null */
     bool quiet;         /* standard output and standard error are /dev/null */
-    bool dies_with_us;  /* SIGTERM comes when the thread ends that started it */
+    int death_signal;   /* comes when the thread ends that started it; 0: none */
     const sigset_t *mask; /* of blocked signals; NULL: as in this thread */
     int stderr_fd;      /* where standard error goes; 0: where ours goes */
     int listen_fd;      /* handed over as systemd hands over a listening socket; 0: none */

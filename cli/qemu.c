@@ -102,7 +102,7 @@ static bool report_status(int status, const char *program, const char *name)
 bool qemu_run(char **argv, const char *name)
 {
     int fd = memfd_create("messages", MFD_CLOEXEC);
-    struct process_options options = { .dies_with_us = true, .stderr_fd = fd };
+    struct process_options options = { .death_signal = SIGTERM, .stderr_fd = fd };
     pid_t child;
 
     if (fd < 0) {
@@ -221,11 +221,13 @@ static char *image_options(const struct qemu_image *image)
                    path);
 }
 
+/* qemu-nbd loses a SIGTERM that comes while it starts, and what it is to write is not wanted without
+   us: SIGKILL. */
 static int start(const struct qemu_image *image, int listen_fd, struct qemu_server *server)
 {
     SCOPED(word_list_free) struct word_list words = { 0 };
     SCOPED_FREE char *options_text = image_options(image);
-    struct process_options options = { .own_group = true, .dies_with_us = true,
+    struct process_options options = { .own_group = true, .death_signal = SIGKILL,
                                        .stderr_fd = server->text_fd, .listen_fd = listen_fd };
 
     word_add(&words, "qemu-nbd");
