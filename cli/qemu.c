@@ -221,7 +221,7 @@ static char *image_options(const struct qemu_image *image)
                    path);
 }
 
-/* qemu-nbd loses a SIGTERM that comes while it starts, and what it is to write is not wanted without
+/* qemu-nbd loses a SIGTERM that comes while it starts, and what it is to write nobody wants without
    us: SIGKILL. */
 static int start(const struct qemu_image *image, int listen_fd, struct qemu_server *server)
 {
