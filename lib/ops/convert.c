@@ -269,10 +269,10 @@ static int convert_to_child(struct vhdx_disk *from, const char *path,
     char digest[VHDX_HASH_TEXT] = "";
     struct passes passes;
     struct vhdx_convert_options mine = begin_passes(&passes, opts);
-    int r = 0;
 
     passes.count = opts->checksum ? 2 : 1; /* convert_child() knows of its own */
-    if (opts->checksum && !disk_is_stream(from))
+    int r = convert_report(&mine, 0, from->size, err);
+    if (r == 0 && opts->checksum && !disk_is_stream(from))
         r = hash_of_disk(from, from->size, opts->checksum, &mine.progress, digest, err);
     passes.now = passes.count - 1;
     if (r == 0)
