@@ -61,6 +61,8 @@ static int take_extent(const struct vhdx_extent *e, void *opaque)
 {
     struct custom_walk *walk = opaque;
 
+    if (walk->count == ASK_COUNT || walk->is_wrong) /* it was told to end */
+        return ENOUGH;
     if (e->offset != walk->until || e->length == 0 || e->kind > VHDX_EXTENT_HOLE ||
         e->length > UINT64_MAX - e->offset) {
         walk->is_wrong = true;

@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +23,9 @@
 #include "util/iszero.h"
 
 #define ZEROS_SIZE (256 * KIB)
-#define GRAIN (4 * KIB)
+#define GRAIN_DEFAULT (4 * KIB)
+#define PIPE_STEP PIPE_BUF /* goes into a pipe that has room */
+#define WAIT_MS 100        /* between reports */
 
 int sink_verify(int fd, const struct file_id *forbidden, size_t count, struct vhdx_error *err)
 {
@@ -52,7 +56,26 @@ static bool is_empty_file(int fd)
            st.st_size == 0 && lseek(fd, 0, SEEK_CUR) == 0;
 }
 
-int sink_open(int fd, bool is_dense, struct sink **ret, struct vhdx_error *err)
+/*
+ * Nobody who waits in write() can be told to stop. The caller's descriptor keeps its flags, which
+ * others may share: a pipe is opened once more, and a socket is told with each call.
+ */
+static void avoid_blocking(struct sink *s)
+{
+    char path[64];
+    struct stat st;
+
+    if (fstat(s->fd, &st) < 0)
+        return;
+    s->is_socket = S_ISSOCK(st.st_mode);
+    s->is_pipe = S_ISFIFO(st.st_mode);
+    if (!s->is_pipe)
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", s->fd);
+    s->own_fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+int sink_open(int fd, bool is_dense, uint32_t grain, struct sink **ret, struct vhdx_error *err)
 {
     struct sink *s = calloc(1, sizeof *s);
 
@@ -64,6 +87,9 @@ int sink_open(int fd, bool is_dense, struct sink **ret, struct vhdx_error *err)
         return fail_nomem(err);
     }
     s->fd = fd;
+    s->own_fd = -1;
+    s->grain = grain ? grain : GRAIN_DEFAULT;
+    avoid_blocking(s);
     s->has_holes = !is_dense && is_empty_file(fd);
     *ret = s;
     return 0;
@@ -86,17 +112,34 @@ static int fail_write(struct sink *s, int errnum, size_t len, struct vhdx_error 
                                 "writing %zu bytes to the output stream", len), err);
 }
 
-/* Writes what goes in. */
-static ssize_t write_once(struct sink *s, const void *buf, size_t len)
+static bool has_room(const struct sink *s, int timeout_ms)
 {
     struct pollfd p = { .fd = s->fd, .events = POLLOUT };
-    ssize_t n = write(s->fd, buf, len);
 
-    if (n < 0 && errno == EAGAIN) {
-        poll(&p, 1, -1);
-        errno = EINTR;
-    }
-    return n;
+    return poll(&p, 1, timeout_ms) > 0;
+}
+
+/* Writes what goes in; EAGAIN: nothing does. */
+static ssize_t write_once(const struct sink *s, const void *buf, size_t len)
+{
+    if (s->is_socket)
+        return send(s->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (s->own_fd >= 0)
+        return write(s->own_fd, buf, len);
+    if (!s->is_pipe)
+        return write(s->fd, buf, len);
+    if (has_room(s, 0))
+        return write(s->fd, buf, min_u64(len, PIPE_STEP));
+    errno = EAGAIN;
+    return -1;
+}
+
+/* Until something goes in, or for so long that whoever waits should hear of it. */
+static int wait_for_room(struct sink *s, struct vhdx_error *err)
+{
+    has_room(s, WAIT_MS);
+    int r = s->wait ? s->wait->fn(s->wait->opaque, &s->error) : 0;
+    return r < 0 ? record(s, r, err) : 0;
 }
 
 static int write_whole(struct sink *s, const void *buf, size_t len, struct vhdx_error *err)
@@ -105,10 +148,14 @@ static int write_whole(struct sink *s, const void *buf, size_t len, struct vhdx_
 
     while (len > 0) {
         ssize_t n = write_once(s, p, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
             return fail_write(s, errno, len, err);
+        if (n < 0) {
+            int r = wait_for_room(s, err);
+            if (r < 0)
+                return r;
+            continue;
+        }
         p += n;
         s->position += (size_t)n;
         len -= (size_t)n;
@@ -127,7 +174,7 @@ static int write_quietly(struct sink *s, const void *buf, size_t len, struct vhd
     sigpending(&pending);
     pthread_sigmask(SIG_BLOCK, &pipe_set, &old);
     int r = write_whole(s, buf, len, err);
-    if (r < 0 && s->error.sys_errno == EPIPE && !sigismember(&pending, SIGPIPE))
+    if (r == -VHDX_E_SYSTEM && s->error.sys_errno == EPIPE && !sigismember(&pending, SIGPIPE))
         while (sigtimedwait(&pipe_set, NULL, &now) < 0 && errno == EINTR)
             continue;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -148,9 +195,9 @@ static int write_sparse(struct sink *s, const uint8_t *buf, size_t len, struct v
     int r = 0;
 
     for (size_t at = 0, n; at < len && r == 0; at += n) {
-        bool is_hole = is_zero(buf + at, min_u64(GRAIN, len - at));
-        for (n = min_u64(GRAIN, len - at); at + n < len; n += min_u64(GRAIN, len - at - n))
-            if (is_zero(buf + at + n, min_u64(GRAIN, len - at - n)) != is_hole)
+        bool is_hole = is_zero(buf + at, min_u64(s->grain, len - at));
+        for (n = min_u64(s->grain, len - at); at + n < len; n += min_u64(s->grain, len - at - n))
+            if (is_zero(buf + at + n, min_u64(s->grain, len - at - n)) != is_hole)
                 break;
         r = is_hole ? skip(s, n, err) : write_quietly(s, buf + at, n, err);
     }
@@ -210,6 +257,8 @@ void sink_free(struct sink *s)
 {
     if (!s)
         return;
+    if (s->own_fd >= 0)
+        close(s->own_fd);
     free(s->zeros);
     free(s);
 }

@@ -7,10 +7,15 @@
 
 #include <stdbool.h>
 
+#include "disk/disk.h"
 #include "io/file.h"
 
 struct sink {
     int fd;            /* borrowed */
+    int own_fd;        /* a pipe's, which does not block; or -1 */
+    bool is_pipe, is_socket;
+    uint32_t grain;    /* of holes, bytes */
+    const struct disk_wait *wait; /* told while nobody reads; borrowed, or NULL */
     bool has_holes;    /* a file that was empty: zeros are left out */
     uint64_t position; /* bytes so far */
     int code;          /* of the first failure; 0: none */
@@ -21,8 +26,8 @@ struct sink {
 /* VHDX_E_INVALID if fd is one of these files, which are the input's, or cannot be written to. */
 int sink_verify(int fd, const struct file_id *forbidden, size_t count, struct vhdx_error *err);
 
-/* is_dense: zeros are written, whatever fd is. */
-int sink_open(int fd, bool is_dense, struct sink **ret, struct vhdx_error *err);
+/* is_dense: zeros are written, whatever fd is. grain: what is left out in a file; 0: 4 KiB. */
+int sink_open(int fd, bool is_dense, uint32_t grain, struct sink **ret, struct vhdx_error *err);
 
 /*
  * Appends bytes, or zeros up to a position. A reader that has gone is a failure and no signal.

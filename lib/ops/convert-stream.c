@@ -29,6 +29,7 @@ struct stream {
     const struct vhdx_convert_options *opts;
     struct hasher *hasher; /* or NULL */
     struct sink *sink;
+    const struct disk_wait *wait; /* whom to tell that it takes time */
     uint64_t size;         /* of the disk; a stream's so far */
 
     /* What next() knows. */
@@ -127,22 +128,20 @@ static int place_of(struct stream *s, uint64_t offset, uint64_t *ret, struct vhd
     return 0;
 }
 
-/* Zeros up to a place, in steps; there may be terabytes of them. tell: whom to report to. */
-static int fill_to(struct stream *s, uint64_t place, int (*tell)(void *opaque, uint64_t number),
-                   void *opaque, uint64_t number, struct vhdx_error *err)
+/* Zeros up to a place, in steps; there may be terabytes of them. */
+static int fill_to(struct stream *s, uint64_t place, struct vhdx_error *err)
 {
     int r = 0;
 
     while (s->sink->position < place && r == 0) {
         r = sink_zeros_to(s->sink, min_u64(place, s->sink->position + SINK_STEP), err);
         if (r == 0)
-            r = tell ? tell(opaque, number) : report(s, err);
+            r = s->wait->fn(s->wait->opaque, err);
     }
     return r;
 }
 
-static int hash_to(struct stream *s, uint64_t end, int (*tell)(void *opaque, uint64_t number),
-                   void *opaque, uint64_t number, struct vhdx_error *err)
+static int hash_to(struct stream *s, uint64_t end, struct vhdx_error *err)
 {
     int r = 0;
 
@@ -150,14 +149,30 @@ static int hash_to(struct stream *s, uint64_t end, int (*tell)(void *opaque, uin
         n = min_u64(HASH_STEP, end - s->hashed);
         r = hash_zeros(s->hasher, n, err);
         if (r == 0)
-            r = tell ? tell(opaque, number) : report(s, err);
+            r = s->wait->fn(s->wait->opaque, err);
     }
     return r;
 }
 
-static int turn(void *crew, uint64_t number)
+/* A piece whose turn it is. */
+struct turn {
+    struct crew *crew;
+    uint64_t number;
+};
+
+/* The crew has the error. */
+static int report_turn(void *opaque, struct vhdx_error *err)
 {
-    return crew_turn(crew, number);
+    const struct turn *t = opaque;
+
+    (void)err;
+    return crew_turn(t->crew, t->number);
+}
+
+static void report_to(struct stream *s, const struct disk_wait *wait)
+{
+    s->wait = wait;
+    s->sink->wait = wait;
 }
 
 static int work(void *opaque, void *piece, struct crew *crew, uint64_t number,
@@ -165,6 +180,8 @@ static int work(void *opaque, void *piece, struct crew *crew, uint64_t number,
 {
     struct stream *s = opaque;
     const struct piece *p = piece;
+    struct turn turn = { crew, number };
+    const struct disk_wait wait = { report_turn, &turn };
     uint64_t place = 0;
     int r = 0;
 
@@ -174,18 +191,22 @@ static int work(void *opaque, void *piece, struct crew *crew, uint64_t number,
         return r;
     __atomic_fetch_add(&s->read, p->length, __ATOMIC_RELAXED);
     r = crew_turn(crew, number);
+    if (r < 0)
+        return r;
+    const struct disk_wait *before = s->wait;
+    report_to(s, &wait);
+    r = place_of(s, p->offset, &place, err);
     if (r == 0)
-        r = place_of(s, p->offset, &place, err);
+        r = fill_to(s, place, err);
     if (r == 0)
-        r = fill_to(s, place, turn, crew, number, err);
-    if (r == 0)
-        r = hash_to(s, p->offset, turn, crew, number, err);
+        r = hash_to(s, p->offset, err);
     if (r == 0)
         r = hash_update(s->hasher, p->buf, (size_t)p->length, err);
     if (r == 0)
         r = sink_write(s->sink, p->buf, (size_t)p->length, err);
     s->hashed = p->offset + p->length;
     s->copied += p->length;
+    report_to(s, before);
     return r;
 }
 
@@ -208,7 +229,7 @@ static int write_payload(struct stream *s, struct vhdx_error *err)
         r = crew_run(&job, err);
     disk_walk_end(&s->walk);
     if (r == 0)
-        r = hash_to(s, s->size, NULL, NULL, 0, err);
+        r = hash_to(s, s->size, err);
     return r == 0 ? disk_verify_end(s->from, err) : r;
 }
 
@@ -231,7 +252,7 @@ static int write_linear(struct stream *s, struct vhdx_convert_result *ret, struc
     if (r == 0 && is_stream && is_vhd)
         r = convert_vhd_size(s->size, s->opts->flags, &size, err);
     if (r == 0)
-        r = fill_to(s, size, NULL, NULL, 0, err);
+        r = fill_to(s, size, err);
     if (r == 0 && is_vhd)
         r = convert_make_vhd_footer(size, footer, err);
     if (r == 0 && is_vhd)
@@ -287,11 +308,11 @@ static int write_vhdx(struct stream *s, struct vhdx_convert_result *ret, struct 
         r = write_head(s, &layout, err);
     s->layout = &layout;
     if (r == 0)
-        r = fill_to(s, layout.plan.payload_offset, NULL, NULL, 0, err);
+        r = fill_to(s, layout.plan.payload_offset, err);
     if (r == 0)
         r = write_payload(s, err);
     if (r == 0)
-        r = fill_to(s, layout_file_size(&layout), NULL, NULL, 0, err);
+        r = fill_to(s, layout_file_size(&layout), err);
     ret->disk_size = layout.plan.metadata.virtual_size;
     layout_free(&layout);
     s->layout = NULL;
@@ -309,9 +330,11 @@ static int write_all(struct vhdx_disk *from, int fd, const struct vhdx_convert_o
     struct stream s = { .from = from, .opts = opts,
                         .size = disk_is_stream(from) ? 0 : from->size };
 
-    int r = sink_open(fd, is_dense, &s.sink, err);
+    const struct disk_wait wait = { report, &s };
+    int r = sink_open(fd, is_dense, opts->sparse_size, &s.sink, err);
     if (r < 0)
         return r;
+    report_to(&s, &wait);
     if (opts->checksum)
         r = hash_begin(opts->checksum, &s.hasher, err);
     if (r == 0)
@@ -338,7 +361,8 @@ static int write_through_file(struct vhdx_disk *from, int fd,
                                               .format = VHDX_FORMAT_RAW,
                                               .flags = opts->flags & VHDX_CONVERT_NO_SPARSE,
                                               .progress = opts->progress,
-                                              .threads = opts->threads };
+                                              .threads = opts->threads,
+                                              .sparse_size = opts->sparse_size };
     struct vhdx_convert_options to_file = *opts;
     struct vhdx_convert_result copied = VHDX_CONVERT_RESULT_INIT;
     struct vhdx_disk *made = NULL;

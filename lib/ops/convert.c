@@ -267,12 +267,16 @@ static int convert_to_child(struct vhdx_disk *from, const char *path,
                             struct vhdx_convert_result *ret, struct vhdx_error *err)
 {
     char digest[VHDX_HASH_TEXT] = "";
-    int r = 0;
+    struct passes passes;
+    struct vhdx_convert_options mine = begin_passes(&passes, opts);
 
-    if (opts->checksum && !disk_is_stream(from))
-        r = hash_of_disk(from, from->size, opts->checksum, &opts->progress, digest, err);
+    passes.count = opts->checksum ? 2 : 1; /* convert_child() knows of its own */
+    int r = convert_report(&mine, 0, from->size, err);
+    if (r == 0 && opts->checksum && !disk_is_stream(from))
+        r = hash_of_disk(from, from->size, opts->checksum, &mine.progress, digest, err);
+    passes.now = passes.count - 1;
     if (r == 0)
-        r = convert_child(from, path, opts, ret, err);
+        r = convert_child(from, path, &mine, ret, err);
     if (r == 0)
         memcpy(ret->digest, digest, sizeof digest);
     return r;
