@@ -5,12 +5,10 @@
 
 #include "ops/create-measure.h"
 
+#include "ops/convert-vhd.h"
 #include "ops/create-plan.h"
 
 #define INVALID(...) fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, __VA_ARGS__)
-
-#define VHD_FOOTER_SIZE 512u
-#define VHD_SECTOR_SIZE 512u
 
 /* Blocks of the disk in which there is data. */
 static int count_blocks(struct vhdx_disk *d, uint32_t block_shift, uint64_t *ret,
@@ -71,14 +69,17 @@ int create_measure(struct vhdx_disk *from, const struct vhdx_convert_options *op
                    struct vhdx_measure_result *ret, struct vhdx_error *err)
 {
     uint64_t size = from ? from->size : opts->create->size;
-    uint64_t unit = opts->flags & VHDX_CONVERT_AZURE ? MIB : VHD_SECTOR_SIZE;
+    int r = 0;
 
     if (opts->format == VHDX_FORMAT_VHDX)
         return measure_vhdx(from, opts->create, ret, err);
-    if (size > INT64_MAX - MIB)
-        return INVALID("size is %llu, must be below 8 EiB", (unsigned long long)size);
-    if (opts->format == VHDX_FORMAT_VHD)
-        size = align_up(size, unit) + VHD_FOOTER_SIZE;
-    ret->required = ret->fully_allocated = size;
-    return 0;
+    if (opts->format == VHDX_FORMAT_VHD) {
+        r = convert_vhd_size(size, opts->flags, &size, err);
+        size += VHD_FOOTER_SIZE;
+    } else if (size > INT64_MAX) {
+        r = INVALID("size is %llu, must be below 8 EiB", (unsigned long long)size);
+    }
+    if (r == 0)
+        ret->required = ret->fully_allocated = size;
+    return r;
 }
