@@ -61,6 +61,8 @@ static int take_extent(const struct vhdx_extent *e, void *opaque)
 {
     struct custom_walk *walk = opaque;
 
+    if (walk->is_wrong || walk->count == ASK_COUNT) /* whoever calls was told to stop */
+        return ENOUGH;
     if (e->offset != walk->until || e->length == 0 || e->kind > VHDX_EXTENT_HOLE ||
         e->length > UINT64_MAX - e->offset) {
         walk->is_wrong = true;
