@@ -1,161 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* Conversions onto something that exists, and from disks and to targets that fail, lie or forget. */
+/* Conversions onto something that exists, and that may fail, or forget what was written to it. */
 
-#include <errno.h>
-#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
 
-#include "expect.h"
-#include "tempdir.h"
+#include "model.h"
 
-#define SIZE (9 * M + 512)
+#define SIZE MODEL_SIZE
 #define BEHIND (64 * K) /* bytes of a target behind the disk */
 #define OLD 0xaa        /* what was there before */
 #define NEVER UINT64_MAX
-#define THREADS_MAX 64
-
-/* ---- The disk ------------------------------------------------------------------------------- */
-
-struct stretch {
-    uint64_t offset, end;
-};
-
-/* Short, across pieces, long, and at the end. */
-static const struct stretch stretches[] = {
-    { 0, 64 * K + 512 },
-    { 512 * K - 1024, 512 * K + 1024 },
-    { 3 * M, 5 * M },
-    { 9 * M, SIZE },
-};
-
-/* Whole pieces, and a part of one, of the long stretch: zeros that only reading finds. */
-static const struct stretch zeros = { 3 * M + 512 * K, 4 * M + 512 * K + 4096 };
-
-enum lie {
-    HONEST,
-    TOO_LONG,     /* true, but beyond what was asked for */
-    DEAF,         /* goes on when it is told to stop */
-    BEGINS_LATE,
-    LEAVES_A_GAP,
-    REPEATS,
-    ZERO_LENGTH,
-    WRAPS,
-    NO_EXTENTS,
-    UNKNOWN_KIND,
-    ERRNO,
-    LATE_ERRNO,
-};
-
-struct model {
-    enum lie lie;
-    bool is_slow;       /* later pieces come earlier */
-    uint64_t fails_at;  /* reading this byte fails, if it is not 0 */
-    uint64_t failed_at; /* where the read began that failed */
-};
-
-static void fill(uint8_t *buf, size_t len, uint64_t offset)
-{
-    memset(buf, 0, len);
-    for (size_t i = 0; i < COUNT(stretches); i++)
-        for (uint64_t at = stretches[i].offset; at < stretches[i].end; at++)
-            if (at >= offset && at < offset + len && (at < zeros.offset || at >= zeros.end))
-                buf[at - offset] = (uint8_t)(1 + at % 251);
-}
-
-static int model_pread(void *opaque, void *buf, size_t len, uint64_t offset)
-{
-    struct model *m = opaque;
-
-    for (unsigned i = 0; m->is_slow && i < offset / (512 * K) * 7 % 11; i++)
-        sched_yield();
-    if (m->fails_at && m->fails_at >= offset && m->fails_at < offset + len) {
-        __atomic_store_n(&m->failed_at, offset, __ATOMIC_RELAXED);
-        return -EIO;
-    }
-    fill(buf, len, offset);
-    return 0;
-}
-
-static int model_size(void *opaque, uint64_t *ret)
-{
-    (void)opaque;
-    *ret = SIZE;
-    return 0;
-}
-
-/* The extent at a place of the disk, up to its real end. */
-static struct vhdx_extent extent_at(uint64_t at)
-{
-    struct vhdx_extent e = { .offset = at, .kind = VHDX_EXTENT_HOLE };
-
-    for (size_t i = 0; i < COUNT(stretches); i++) {
-        e.length = stretches[i].offset - at;
-        if (at < stretches[i].offset) {
-            e.kind = i % 2 == 0 ? VHDX_EXTENT_HOLE : VHDX_EXTENT_ZERO;
-            break;
-        }
-        e.length = stretches[i].end - at;
-        e.kind = VHDX_EXTENT_DATA;
-        if (at < stretches[i].end)
-            break;
-    }
-    return e;
-}
-
-/* What a lie makes of the extent number n of an answer. */
-static void bend(enum lie lie, unsigned n, struct vhdx_extent *e)
-{
-    if (lie == BEGINS_LATE || (lie == LEAVES_A_GAP && n == 1))
-        e->offset += 512;
-    if (lie == REPEATS && n == 1)
-        e->offset = 0;
-    if (lie == ZERO_LENGTH && n == 1)
-        e->length = 0;
-    if (lie == WRAPS && n == 1)
-        e->length = UINT64_MAX - 511;
-    if (lie == UNKNOWN_KIND)
-        e->kind = VHDX_EXTENT_HOLE + 1;
-}
-
-static int model_extents(void *opaque, uint64_t offset, uint64_t len,
-                         int (*fn)(const struct vhdx_extent *extent, void *fn_opaque),
-                         void *fn_opaque)
-{
-    const struct model *m = opaque;
-    uint64_t end = offset + len, length;
-    unsigned n = 0;
-
-    if (m->lie == NO_EXTENTS)
-        return 0;
-    if (m->lie == ERRNO)
-        return -ENODEV;
-    for (uint64_t at = offset; at < end; at += length, n++) {
-        struct vhdx_extent e = extent_at(at);
-        if (m->lie == DEAF && e.length > 4096)
-            e.length = 4096;
-        if (m->lie != TOO_LONG && e.length > end - at)
-            e.length = end - at;
-        length = e.length;
-        if (m->lie == LATE_ERRNO && n == 2)
-            return -ENODEV;
-        bend(m->lie, n, &e);
-        int r = fn(&e, fn_opaque);
-        if (r != 0 && m->lie != DEAF)
-            return r;
-    }
-    return 0;
-}
-
-static struct vhdx_disk *open_model(struct model *m, vhdx_io_extents *extents)
-{
-    const struct vhdx_io io = { .struct_size = sizeof io, .opaque = m, .pread = model_pread,
-                                .size = model_size };
-    struct vhdx_disk *d;
-
-    assert_int_equal(vhdx_disk_custom(&io, extents, "the model", &d, NULL), 0);
-    return d;
-}
 
 /* ---- The target ----------------------------------------------------------------------------- */
 
@@ -279,20 +135,9 @@ static int convert_onto(struct target *t, struct vhdx_disk *d,
     return vhdx_convert_to_io(d, &io, o, result, err);
 }
 
-static void expect_bytes(const uint8_t *found)
-{
-    uint8_t *expected = malloc(SIZE);
-
-    fill(expected, SIZE, 0);
-    for (uint64_t i = 0; i < SIZE; i++)
-        if (found[i] != expected[i])
-            fail_test("byte %" PRIu64 " is %#x, must be %#x\n", i, found[i], expected[i]);
-    free(expected);
-}
-
 static void expect_converted(const struct target *t)
 {
-    expect_bytes(t->bytes);
+    model_expect(t->bytes);
     for (uint64_t i = SIZE; i < SIZE + BEHIND; i++)
         if (t->bytes[i] != OLD)
             fail_test("byte %" PRIu64 ", behind the disk, is %#x\n", i, t->bytes[i]);
@@ -312,7 +157,7 @@ static void all_of_the_disk_is_written_or_zeroed(void **state)
         struct vhdx_convert_result result = VHDX_CONVERT_RESULT_INIT;
         struct target t = make_target(SIZE + BEHIND, i % 3);
         struct model m = { 0 };
-        struct vhdx_disk *d = open_model(&m, extents[i / 3 % 2]);
+        struct vhdx_disk *d = model_open(&m, extents[i / 3 % 2]);
         o.threads = threads[i / 6];
         assert_int_equal(convert_onto(&t, d, &o, &result, NULL), 0);
         expect_converted(&t);
@@ -332,7 +177,7 @@ static void target_of_just_the_size_is_enough(void **state)
 {
     struct target t = make_target(SIZE, WITH_ZERO);
     struct model m = { 0 };
-    struct vhdx_disk *d = open_model(&m, model_extents);
+    struct vhdx_disk *d = model_open(&m, model_extents);
 
     (void)state;
     assert_int_equal(convert_onto(&t, d, NULL, NULL, NULL), 0);
@@ -346,7 +191,7 @@ static void too_small_a_target_is_left_alone(void **state)
     struct target t = make_target(SIZE - 1, WITH_ZERO);
     struct vhdx_error err = blank_error();
     struct model m = { 0 };
-    struct vhdx_disk *d = open_model(&m, model_extents);
+    struct vhdx_disk *d = model_open(&m, model_extents);
 
     (void)state;
     expect_error(convert_onto(&t, d, NULL, NULL, &err), &err, VHDX_E_NOSPACE, VHDX_OFFSET_NONE,
@@ -404,7 +249,7 @@ static void every_failure_is_told(void **state)
     struct vhdx_convert_options o = VHDX_CONVERT_OPTIONS_INIT;
     struct target t = make_target(SIZE + BEHIND, WITH_ZERO);
     struct model m = { 0 };
-    struct vhdx_disk *d = open_model(&m, model_extents);
+    struct vhdx_disk *d = model_open(&m, model_extents);
     int r = -1;
 
     o.flags = VHDX_CONVERT_VERIFY;
@@ -446,7 +291,7 @@ static void verify_finds_what_the_target_forgot(void **state)
     struct vhdx_convert_options o = VHDX_CONVERT_OPTIONS_INIT;
     struct target t = make_target(SIZE + BEHIND, WITH_ZERO);
     struct model m = { 0 };
-    struct vhdx_disk *d = open_model(&m, model_extents);
+    struct vhdx_disk *d = model_open(&m, model_extents);
     bool has_happened = true;
 
     t.bad_call = row->call;
