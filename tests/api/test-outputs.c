@@ -275,7 +275,7 @@ static void progress_goes_from_nothing_to_all(void **state)
         if (meter.is_wrong || meter.first != 0 || meter.last != SIZE || meter.total != SIZE)
             fail_test("case %u: from %" PRIu64 " to %" PRIu64 " of %" PRIu64 ", %s\n", i,
                       meter.first, meter.last, meter.total, meter.is_wrong ? "back" : "on");
-        assert_true(meter.calls > 4);
+        assert_true(meter.calls > (i & 4 ? 1 : 4)); /* one thread reports, in its own time */
         remove_folder(&folder);
     }
     vhdx_disk_close(d);
