@@ -63,6 +63,7 @@ struct conversion {
 struct passes {
     const struct vhdx_progress *progress; /* the caller's */
     unsigned count, now;
+    uint64_t total; /* the first one's: an output may be larger, rounded up; 0: not known */
     uint64_t last; /* told to the caller, who sees no way back */
 };
 
@@ -71,21 +72,23 @@ static int on_progress(uint64_t done, uint64_t total, void *opaque)
     struct passes *p = opaque;
 
     if (total != VHDX_SIZE_UNKNOWN) {
+        bool is_all = p->now + 1 == p->count && done == total;
+        p->total = p->total ? p->total : total;
+        total = p->total;
         uint64_t part = done / p->count + (p->now > 0 ? total - total / p->count : 0);
-        p->last = max_u64(p->last, p->now + 1 == p->count && done == total ? total : part);
+        p->last = max_u64(p->last, is_all ? total : min_u64(part, total));
         done = p->last;
     }
     return p->progress->fn(done, total, p->progress->opaque);
 }
 
 /* The options, with a progress that knows of the passes. */
-static struct vhdx_convert_options begin_passes(struct passes *p,
+static struct vhdx_convert_options begin_passes(struct passes *p, bool has_two,
                                                 const struct vhdx_convert_options *opts)
 {
     struct vhdx_convert_options mine = *opts;
 
-    *p = (struct passes){ .progress = &opts->progress,
-                          .count = opts->flags & VHDX_CONVERT_VERIFY ? 2 : 1 };
+    *p = (struct passes){ .progress = &opts->progress, .count = has_two ? 2 : 1 };
     if (opts->progress.fn)
         mine.progress = (struct vhdx_progress){ on_progress, p };
     return mine;
@@ -245,15 +248,16 @@ int convert_to_file(struct vhdx_disk *from, struct outfile *out,
                     const struct vhdx_convert_options *opts, struct vhdx_convert_result *ret,
                     struct vhdx_error *err)
 {
+    bool is_verified = (opts->flags & VHDX_CONVERT_VERIFY) != 0;
     struct passes passes;
-    const struct vhdx_convert_options mine = begin_passes(&passes, opts);
+    const struct vhdx_convert_options mine = begin_passes(&passes, is_verified, opts);
     struct conversion c = { .from = from, .opts = &mine, .out = out, .result = ret };
 
     int r = begin_hash(&c, err);
     if (r == 0)
         r = write_output(&c, err);
     passes.now++;
-    if (r == 0 && (opts->flags & VHDX_CONVERT_VERIFY) != 0)
+    if (r == 0 && is_verified)
         r = convert_verify(from, out, &mine, ret, c.copied.size, err);
     give_counts(&c);
     hash_free(c.hasher);
@@ -266,15 +270,16 @@ static int convert_to_child(struct vhdx_disk *from, const char *path,
                             const struct vhdx_convert_options *opts,
                             struct vhdx_convert_result *ret, struct vhdx_error *err)
 {
+    bool is_hashed = opts->checksum && !disk_is_stream(from);
     char digest[VHDX_HASH_TEXT] = "";
     struct passes passes;
-    struct vhdx_convert_options mine = begin_passes(&passes, opts);
+    const struct vhdx_convert_options mine = begin_passes(&passes, is_hashed, opts);
 
-    passes.count = opts->checksum ? 2 : 1; /* convert_child() knows of its own */
     int r = convert_report(&mine, 0, from->size, err);
-    if (r == 0 && opts->checksum && !disk_is_stream(from))
+    if (r == 0 && is_hashed) {
         r = hash_of_disk(from, from->size, opts->checksum, &mine.progress, digest, err);
-    passes.now = passes.count - 1;
+        passes.now++;
+    }
     if (r == 0)
         r = convert_child(from, path, &mine, ret, err);
     if (r == 0)
@@ -327,8 +332,9 @@ int convert_to_io(struct vhdx_disk *from, const struct vhdx_io *io,
                   const struct vhdx_convert_options *opts, struct vhdx_convert_result *ret,
                   struct vhdx_error *err)
 {
+    bool is_verified = (opts->flags & VHDX_CONVERT_VERIFY) != 0;
     struct passes passes;
-    const struct vhdx_convert_options mine = begin_passes(&passes, opts);
+    const struct vhdx_convert_options mine = begin_passes(&passes, is_verified, opts);
     struct conversion c = { .from = from, .opts = &mine, .result = ret };
     struct target to = { .io = io, .has_content = true };
 
@@ -336,7 +342,7 @@ int convert_to_io(struct vhdx_disk *from, const struct vhdx_io *io,
     if (r == 0)
         r = write_io(&c, &to, err);
     passes.now++;
-    if (r == 0 && (opts->flags & VHDX_CONVERT_VERIFY) != 0)
+    if (r == 0 && is_verified)
         r = convert_verify_io(from, io, &mine, ret, c.copied.size, err);
     give_counts(&c);
     hash_free(c.hasher);
