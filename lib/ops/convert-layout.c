@@ -5,6 +5,7 @@
 
 #include "ops/convert-layout.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,6 +160,7 @@ static int write_bat(const struct layout *l, const struct vhdx_io *io, struct vh
     int r = 0;
 
     for (uint64_t first = 0, n; done < l->count && r == 0; first += n) {
+        assert(first < l->plan.geometry.bat_entries);
         n = min_u64(ENTRIES_PER_WRITE, l->plan.geometry.bat_entries - first);
         if (is_empty(l, first, n))
             continue;
