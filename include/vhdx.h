@@ -589,8 +589,8 @@ VHDX_PUBLIC int vhdx_convert_to_stream(struct vhdx_disk *from, int fd,
 /*
  * The same onto something that exists and keeps its size, such as a block device: raw only. to
  * stays the caller's; pwrite, size, flush, and zero unless it is NULL, are called, from any thread
- * at once, and with VERIFY pread, which must be there. Every byte of the disk is written or zeroed, bytes behind it are
- * left alone. VHDX_E_NOSPACE if it is too small.
+ * at once, and with VERIFY pread, which must be there. Every byte of the disk is written or zeroed,
+ * bytes behind it are left alone. VHDX_E_NOSPACE if it is too small.
  */
 VHDX_PUBLIC int vhdx_convert_to_io(struct vhdx_disk *from, const struct vhdx_io *to,
                                    const struct vhdx_convert_options *opts,
