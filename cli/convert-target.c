@@ -145,7 +145,7 @@ static bool check_vhd(const struct source *from, const struct convert_run *run)
         report_warning("%s: the disk has sectors of 4096 bytes, a VHD has 512: a partition table "
                        "on it will not be understood", from->name);
     }
-    if (is_azure && size < AZURE_DISK_MIN)
+    if (is_azure && size < AZURE_DISK_MIN && !run->quiet)
         report_warning("%s: Azure's managed disks begin at 20 MiB", from->name);
     return true;
 }
