@@ -19,6 +19,7 @@
 #include "io/io.h"
 #include "io/outfile.h"
 #include "ops/compare.h"
+#include "ops/convert.h"
 #include "ops/create.h"
 #include "util/cleanup.h"
 
@@ -207,23 +208,17 @@ static int write_child(struct conversion *c, struct vhdx_error *err)
 /* Reads the child as it is in the file. */
 static int verify_child(struct conversion *c, struct vhdx_error *err)
 {
-    const struct vhdx_compare_options options = { .struct_size = sizeof options,
-                                                  .threads = c->opts->threads,
-                                                  .progress = { on_progress, c } };
-    struct vhdx_compare_result result = VHDX_COMPARE_RESULT_INIT;
+    struct vhdx_convert_options options = *c->opts;
     struct vhdx *child = NULL;
     struct vhdx_disk *disk = NULL;
 
+    options.progress = (struct vhdx_progress){ on_progress, c };
     c->pass++;
     int r = open_child(c, VHDX_OPEN_RDONLY | VHDX_OPEN_NO_LOCK, &child, err);
     if (r == 0)
         r = disk_of_image(child, &disk, err);
     if (r == 0)
-        r = compare_disks(c->from, disk, &options, &result, err);
-    if (r == 0 && result.outcome != VHDX_COMPARE_SAME)
-        r = fail(err, VHDX_E_CORRUPT, VHDX_OFFSET_NONE,
-                 "%s: verification: the output differs from the input at %" PRIu64, c->path,
-                 result.offset);
+        r = convert_verify_disk(c->from, disk, &options, c->result, c->from->size, err);
     disk_close(disk);
     handle_close(child);
     return r;

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 
-#include "ops/stream.h"
 #include "util/cleanup.h"
 
 #ifdef HAVE_CRYPTO
@@ -158,6 +157,13 @@ struct disk_hash {
     uint64_t total; /* of the disk */
 };
 
+static int report(const struct disk_hash *d, uint64_t done, struct vhdx_error *err)
+{
+    if (d->progress->fn && d->progress->fn(done, d->total, d->progress->opaque) != 0)
+        return fail(err, VHDX_E_CANCELLED, VHDX_OFFSET_NONE, "cancelled");
+    return 0;
+}
+
 /* Zeros are not read, but do take time: a hole may be terabytes. */
 static int piece_of_zeros(struct disk_hash *d, uint64_t len, uint64_t offset,
                           struct vhdx_error *err)
@@ -167,34 +173,9 @@ static int piece_of_zeros(struct disk_hash *d, uint64_t len, uint64_t offset,
     for (uint64_t done = 0, n; done < len && r == 0; done += n) {
         n = min_u64(len - done, HASH_STEP);
         r = hash_zeros(d->hasher, n, err);
-        if (r == 0 && d->progress->fn &&
-            d->progress->fn(offset + done, d->total, d->progress->opaque) != 0)
-            r = fail(err, VHDX_E_CANCELLED, VHDX_OFFSET_NONE, "cancelled");
+        if (r == 0)
+            r = report(d, offset + done + n, err);
     }
-    return r;
-}
-
-static int hash_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
-                      struct vhdx_error *err)
-{
-    struct disk_hash *d = opaque;
-
-    return buf ? hash_update(d->hasher, buf, (size_t)len, err)
-               : piece_of_zeros(d, len, offset, err);
-}
-
-int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
-              struct vhdx_error *err)
-{
-    struct disk_hash d = { .progress = &opts->progress,
-                           .total = v->chain.images[0]->geometry.virtual_size };
-
-    int r = hash_begin(opts->algorithm, &d.hasher, err);
-    if (r == 0)
-        r = stream_disk(&v->chain, &opts->progress, hash_piece, &d, err);
-    if (r == 0)
-        r = hash_finish(d.hasher, ret_hex, err);
-    hash_free(d.hasher);
     return r;
 }
 
@@ -210,9 +191,8 @@ static int hash_data(struct vhdx_disk *disk, struct disk_hash *d, const struct d
         r = disk_read(disk, buf, (size_t)n, e->offset + done, err);
         if (r == 0)
             r = hash_update(d->hasher, buf, (size_t)n, err);
-        if (r == 0 && d->progress->fn &&
-            d->progress->fn(e->offset + done, d->total, d->progress->opaque) != 0)
-            r = fail(err, VHDX_E_CANCELLED, VHDX_OFFSET_NONE, "cancelled");
+        if (r == 0)
+            r = report(d, e->offset + done + n, err);
     }
     return r;
 }
@@ -228,6 +208,8 @@ int hash_of_disk(struct vhdx_disk *disk, uint64_t size, const char *algorithm,
 
     int r = buf ? hash_begin(algorithm, &d.hasher, err) : fail_nomem(err);
     if (r == 0)
+        r = report(&d, 0, err);
+    if (r == 0)
         r = disk_walk_begin(disk, 0, size, &walk, err);
     while (r == 0 && (r = disk_walk_next(&walk, &e, err)) > 0)
         r = e.kind == VHDX_EXTENT_DATA ? hash_data(disk, &d, &e, buf, err)
@@ -236,5 +218,18 @@ int hash_of_disk(struct vhdx_disk *disk, uint64_t size, const char *algorithm,
     if (r == 0)
         r = hash_finish(d.hasher, ret_hex, err);
     hash_free(d.hasher);
+    return r;
+}
+
+int hash_disk(struct vhdx *v, const struct vhdx_hash_options *opts, char ret_hex[VHDX_HASH_TEXT],
+              struct vhdx_error *err)
+{
+    struct vhdx_disk *d;
+
+    int r = disk_of_image(v, &d, err);
+    if (r < 0)
+        return r;
+    r = hash_of_disk(d, d->size, opts->algorithm, &opts->progress, ret_hex, err);
+    disk_close(d);
     return r;
 }

@@ -346,7 +346,7 @@ static int copy_disk(struct salvage *s, struct vhdx_error *err)
     if (s->job->format == VHDX_FORMAT_VHDX)
         r = salvage_image_begin(s->out, &c->images[0]->metadata, &s->image, err);
     if (r == 0)
-        r = stream_disk_by(c, &s->opts->progress, read_piece, write_piece, s, err);
+        r = stream_disk(c, &s->opts->progress, read_piece, write_piece, s, err);
     if (r == 0 && s->is_out_of_memory)
         r = fail_nomem(err);
     if (s->image) {

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "core/map.h"
-#include "core/read.h"
 
 #define PIECE_SIZE (1 * MIB)
 
@@ -63,27 +62,12 @@ static int stream_extent(const struct vhdx_extent *e, void *opaque)
     return r < 0 ? r : report(s, e->offset + e->length);
 }
 
-static int read_plainly(const struct chain *c, const struct vhdx_extent *piece, void *buf,
-                        void *opaque, struct vhdx_error *err)
-{
-    (void)opaque;
-    return chain_read_extent(c, piece, buf, err);
-}
-
 int stream_disk(const struct chain *c, const struct vhdx_progress *progress,
+                int (*read)(const struct chain *c, const struct vhdx_extent *piece, void *buf,
+                            void *opaque, struct vhdx_error *err),
                 int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
                           struct vhdx_error *err),
                 void *opaque, struct vhdx_error *err)
-{
-    return stream_disk_by(c, progress, read_plainly, fn, opaque, err);
-}
-
-int stream_disk_by(const struct chain *c, const struct vhdx_progress *progress,
-                   int (*read)(const struct chain *c, const struct vhdx_extent *piece, void *buf,
-                               void *opaque, struct vhdx_error *err),
-                   int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
-                             struct vhdx_error *err),
-                   void *opaque, struct vhdx_error *err)
 {
     struct stream s = { .chain = c,
                         .progress = progress,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) the vhdx authors */
 
-/* Streaming the whole virtual disk in order, for what must see all of it. */
+/* Streaming the whole virtual disk of a damaged image, in order. */
 #ifndef OPS_STREAM_H
 #define OPS_STREAM_H
 
@@ -10,20 +10,14 @@
 /*
  * Calls fn for each piece of the disk, from the start to the end. buf holds the piece's bytes, or
  * is NULL for a piece that is known to be zero, which was not read and may be of any length. Pieces
- * with bytes are at most 1 MiB. A negative return of fn, and a progress callback that says so, end
- * the walk.
+ * with bytes are at most 1 MiB, parts of an extent of kind DATA; read() supplies them. A negative
+ * return of either, and a progress callback that says so, end the walk.
  */
 int stream_disk(const struct chain *c, const struct vhdx_progress *progress,
+                int (*read)(const struct chain *c, const struct vhdx_extent *piece, void *buf,
+                            void *opaque, struct vhdx_error *err),
                 int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
                           struct vhdx_error *err),
                 void *opaque, struct vhdx_error *err);
-
-/* The same with another way to read a piece of an extent of kind DATA (chain_read_extent()). */
-int stream_disk_by(const struct chain *c, const struct vhdx_progress *progress,
-                   int (*read)(const struct chain *c, const struct vhdx_extent *piece, void *buf,
-                               void *opaque, struct vhdx_error *err),
-                   int (*fn)(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
-                             struct vhdx_error *err),
-                   void *opaque, struct vhdx_error *err);
 
 #endif
