@@ -142,8 +142,6 @@ static int run_measure(int argc, char **argv)
     const struct source_options options = { .format = run.format, .common = &common };
     if (!source_open(common.operands[0], &options, &source))
         return EXIT_FAILED;
-    if (run.target == VHDX_FORMAT_VHDX)
-        create_keep_sector_sizes(source.image, &run.request.create);
     return measure(&run, source.disk);
 }
 

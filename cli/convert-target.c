@@ -165,8 +165,6 @@ bool convert_write(struct source *from, const struct convert_run *run,
         return false;
     common_open_options(common, &parents);
     create.struct_size = sizeof(create);
-    if (run->format == VHDX_FORMAT_VHDX)
-        create_keep_sector_sizes(from->image, &create);
     create.parent_options = create.parent_path ? &parents : NULL;
     options.format = run->format ? run->format : VHDX_FORMAT_RAW;
     options.flags = run->flags;

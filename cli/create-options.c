@@ -284,16 +284,6 @@ bool create_take_list(struct create_request *request, const char *list)
     return true;
 }
 
-void create_keep_sector_sizes(const struct vhdx *image, struct vhdx_create_options *create)
-{
-    if (!image || create->parent_path)
-        return;
-    if (create->logical_sector_size == 0)
-        create->logical_sector_size = vhdx_logical_sector_size(image);
-    if (create->physical_sector_size == 0)
-        create->physical_sector_size = vhdx_physical_sector_size(image);
-}
-
 void create_request_free(struct create_request *request)
 {
     free(request->parent);

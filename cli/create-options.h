@@ -35,10 +35,6 @@ bool create_set_size(struct create_request *request, const char *key, const char
 /* Takes the argument of one -o. False: the mistake was reported. */
 bool create_take_list(struct create_request *request, const char *list);
 
-/* What is on a disk is laid out for sectors of one size: a copy has the image's, too, unless others
-   were asked for or a parent has its own. image may be NULL. */
-void create_keep_sector_sizes(const struct vhdx *image, struct vhdx_create_options *create);
-
 void create_request_free(struct create_request *request);
 
 /* Prints what -o takes. */

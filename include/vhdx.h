@@ -537,7 +537,8 @@ struct vhdx_convert_options {
     uint32_t sparse_size; /* bytes, a multiple of 512, at most 1 MiB: zeros are left out in pieces
                              of this size; 0 means 4096 */
     const struct vhdx_create_options *create; /* of a VHDX output: all but size, flags and progress;
-                                                 of another one: preallocation. May be NULL */
+                                                 of another one: preallocation. May be NULL. Sector
+                                                 sizes of 0 are those of an image that is read */
     const char *checksum; /* an algorithm of vhdx_hash(): the disk's digest is made on the way */
 };
 

@@ -223,7 +223,11 @@ int disk_of_image(struct vhdx *v, struct vhdx_disk **ret, struct vhdx_error *err
         return fail_nomem(err);
     }
     *d = (struct image_disk){
-        .disk = { .kind = &image_kind, .size = img->geometry.virtual_size, .name = name },
+        .disk = { .kind = &image_kind,
+                  .size = img->geometry.virtual_size,
+                  .name = name,
+                  .logical_sector_size = img->metadata.logical_sector_size,
+                  .physical_sector_size = img->metadata.physical_sector_size },
         .chain = &v->chain,
     };
     *ret = &d->disk;

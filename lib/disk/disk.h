@@ -48,6 +48,7 @@ struct vhdx_disk {
     const struct disk_kind *kind;
     uint64_t size; /* bytes, or VHDX_SIZE_UNKNOWN: a stream */
     char *name;    /* owned; for messages */
+    uint32_t logical_sector_size, physical_sector_size; /* 0: not known */
 };
 
 /* A walk over [position, end) of a disk. */

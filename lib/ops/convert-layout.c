@@ -38,14 +38,15 @@ static int make_plan(struct layout *l, uint64_t size, struct vhdx_error *err)
     return create_plan_make(&l->plan, &l->options, NULL, NULL, err);
 }
 
-int layout_begin(struct layout *l, uint64_t size, const struct vhdx_convert_options *opts,
-                 struct vhdx_error *err)
+int layout_begin(struct layout *l, const struct vhdx_disk *from,
+                 const struct vhdx_convert_options *opts, struct vhdx_error *err)
 {
     if (opts->create)
         l->options = *opts->create;
     l->options.flags = 0;
+    create_options_of_disk(&l->options, from);
     /* For a size that is not known one is taken whose BAT takes the least; it may move later. */
-    int r = make_plan(l, size == VHDX_SIZE_UNKNOWN ? MIB : size, err);
+    int r = make_plan(l, disk_is_stream(from) ? MIB : from->size, err);
     if (r < 0)
         return r;
     l->target.unit = UINT64_C(1) << l->plan.geometry.block_shift;

@@ -23,11 +23,11 @@ struct layout {
 };
 
 /*
- * Plans a dynamic or fixed image by opts->create for a disk of size bytes, rounded up to whole
- * sectors, or of VHDX_SIZE_UNKNOWN. Zeroed before; ends with layout_free(). Set target.out or .io.
+ * Plans a dynamic or fixed image by opts->create for a disk, or a stream, its size rounded up to
+ * whole sectors. Zeroed before; ends with layout_free(). Set target.out or .io.
  */
-int layout_begin(struct layout *l, uint64_t size, const struct vhdx_convert_options *opts,
-                 struct vhdx_error *err);
+int layout_begin(struct layout *l, const struct vhdx_disk *from,
+                 const struct vhdx_convert_options *opts, struct vhdx_error *err);
 void layout_free(struct layout *l);
 
 /* The size was not known when the layout began: now it is. */

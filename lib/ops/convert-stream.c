@@ -301,7 +301,7 @@ static int write_vhdx(struct stream *s, struct vhdx_convert_result *ret, struct 
 {
     struct layout layout = { 0 };
 
-    int r = layout_begin(&layout, s->size, s->opts, err);
+    int r = layout_begin(&layout, s->from, s->opts, err);
     if (r == 0)
         r = find_blocks(s, &layout, err);
     if (r == 0)

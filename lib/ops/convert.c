@@ -194,7 +194,7 @@ static int write_vhdx(struct conversion *c, struct vhdx_error *err)
 {
     struct layout *l = &c->layout;
 
-    int r = layout_begin(l, c->from->size, c->opts, err);
+    int r = layout_begin(l, c->from, c->opts, err);
     l->target.out = c->out;
     if (r == 0 && !disk_is_stream(c->from) && l->plan.metadata.leave_allocated) {
         r = outfile_truncate(c->out, l->plan.file_size, err);

@@ -40,14 +40,16 @@ static int measure_vhdx(struct vhdx_disk *from, const struct vhdx_create_options
                         struct vhdx_measure_result *ret, struct vhdx_error *err)
 {
     struct vhdx_create_options o = *create;
-    uint64_t sector = o.logical_sector_size ? o.logical_sector_size : 512;
     struct create_plan p = { 0 };
     uint64_t blocks;
 
     if (o.parent_path || o.type == VHDX_TYPE_DIFFERENCING)
         return INVALID("the size of a differencing image is not known before it is made");
-    if (from)
+    if (from) {
+        create_options_of_disk(&o, from);
         o.size = from->size;
+    }
+    uint64_t sector = o.logical_sector_size ? o.logical_sector_size : 512;
     if (is_pow2(sector) && o.size <= LIMIT_VIRTUAL_SIZE)
         o.size = align_up(o.size, sector);
     int r = create_plan_make(&p, &o, NULL, NULL, err);

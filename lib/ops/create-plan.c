@@ -201,6 +201,14 @@ int create_plan_write_fixed_bat(const struct vhdx_io *io, const struct create_pl
     return r;
 }
 
+void create_options_of_disk(struct vhdx_create_options *o, const struct vhdx_disk *d)
+{
+    if (o->logical_sector_size == 0)
+        o->logical_sector_size = d->logical_sector_size;
+    if (o->physical_sector_size == 0)
+        o->physical_sector_size = d->physical_sector_size;
+}
+
 void create_plan_free(struct create_plan *p)
 {
     free(p->metadata_region);

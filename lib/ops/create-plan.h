@@ -6,6 +6,7 @@
 #define OPS_CREATE_PLAN_H
 
 #include "core/image.h"
+#include "disk/disk.h"
 
 #define CREATE_METADATA_SIZE (1 * MIB) /* of the metadata region */
 
@@ -20,6 +21,10 @@ struct create_plan {
     uint8_t *metadata_region; /* owned, CREATE_METADATA_SIZE bytes */
     uint32_t metadata_length; /* of them in use; the rest is zeros */
 };
+
+/* Takes from a disk that is to be put into an image, not a child, what the options leave open: a
+   partition table counts in sectors, so their size has to stay. */
+void create_options_of_disk(struct vhdx_create_options *o, const struct vhdx_disk *d);
 
 /* Verifies the options and fills the plan. path and parent: of a child, else NULL. */
 int create_plan_make(struct create_plan *p, const struct vhdx_create_options *o, const char *path,

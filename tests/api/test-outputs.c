@@ -418,6 +418,38 @@ static void measuring_knows_the_limits_of_a_vhd(void **state)
     }
 }
 
+/* A partition table counts in them: a copy has those of its image, unless others are asked for. */
+static void sector_sizes_are_those_of_the_image(void **state)
+{
+    static const uint32_t asked[] = { 0, 512 };
+    struct vhdx_create_options create = VHDX_CREATE_OPTIONS_INIT;
+    const char *from = in_folder(*state, "from"), *to = in_folder(*state, "to");
+    struct vhdx *image;
+    struct vhdx_disk *d;
+
+    create.size = 3 * M;
+    create.logical_sector_size = create.physical_sector_size = 4096;
+    assert_int_equal(vhdx_create(from, &create, NULL), 0);
+    assert_int_equal(vhdx_open(from, 0, NULL, &image, NULL), 0);
+    assert_int_equal(vhdx_disk_of(image, &d, NULL), 0);
+    for (size_t i = 0; i < COUNT(asked); i++) {
+        struct vhdx_convert_options o = VHDX_CONVERT_OPTIONS_INIT;
+        struct vhdx_create_options copied = VHDX_CREATE_OPTIONS_INIT;
+        struct vhdx *copy;
+        copied.logical_sector_size = asked[i];
+        o.format = VHDX_FORMAT_VHDX;
+        o.flags = VHDX_CONVERT_REPLACE;
+        o.create = &copied;
+        assert_int_equal(vhdx_convert_disk(d, to, &o, NULL, NULL), 0);
+        assert_int_equal(vhdx_open(to, 0, NULL, &copy, NULL), 0);
+        assert_int_equal(vhdx_logical_sector_size(copy), asked[i] ? asked[i] : 4096);
+        assert_int_equal(vhdx_physical_sector_size(copy), 4096);
+        vhdx_close(copy);
+    }
+    vhdx_disk_close(d);
+    vhdx_close(image);
+}
+
 /* Rows of one kind may be of several tests. */
 static void add_named(struct suite *s, const char *test, CMUnitTestFunction fn, const void *rows,
                       size_t size, size_t count)
@@ -441,6 +473,7 @@ int main(void)
     static struct suite s;
 
     s.tests[s.count++] = (struct CMUnitTest)WITH_FOLDER(unreadable_disk_leaves_no_output);
+    s.tests[s.count++] = (struct CMUnitTest)WITH_FOLDER(sector_sizes_are_those_of_the_image);
     ADD(&s, lies_are_errors, lie_rows);
     ADD(&s, lies_are_errors_elsewhere, lie_rows);
     ADD(&s, progress_goes_from_nothing_to_all, output_rows);
