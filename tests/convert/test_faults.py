@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+import types
 
 import pytest
 
@@ -114,45 +115,73 @@ def test_impossible_places(vhdx, tmp_path, disk, place):
 
 # ---- Signals -------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('existing', [None, 'precious'])
-@pytest.mark.parametrize('direction', ['raw-to-vhdx', 'vhdx-to-raw'])
-def test_signals_at_random_moments(vhdx, tmp_path_factory, tmp_path, hamper, direction, existing):
-    """From the start of the program to its end: the output is either complete, or as it was."""
+@pytest.fixture
+def conversion(vhdx, tmp_path_factory, tmp_path, hamper, direction, existing):
+    """A conversion of 48 MiB that signals are to end. Called with a delay of each write in us, it
+    begins anew and returns the process; ended() judges what is there when the process is gone."""
     source = tmp_path_factory.mktemp('source') / 'a.raw'
     digest = dense(source, 48 * MIB)
     if direction == 'vhdx-to-raw':
         raw, source = source, source.with_name('a.vhdx')
         vhdx.ok('convert', '-q', raw, source)
     before = sha256_of_file(source)
-    environment = hamper(delay_us=4000)
     out = tmp_path / ('b.vhdx' if direction == 'raw-to-vhdx' else 'b.raw')
-    began = time.monotonic()
-    vhdx.ok('convert', '-q', source, out, env=environment)
-    duration = time.monotonic() - began
-    out.unlink()
-    midway = 0
-    for seed in range(10):
-        rng = random.Random(seed)
+
+    def start(delay_us):
+        out.unlink(missing_ok=True)
         if existing:
             out.write_text(existing, encoding='ascii')
-        number = rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-        process = vhdx.start('convert', '-qy', source, out, env=dict(os.environ, **environment))
-        time.sleep(rng.uniform(0.002, 1.05) * duration)
-        midway += len(os.listdir(tmp_path)) > (existing is not None)
-        process.send_signal(number)
-        process.communicate(timeout=TIMEOUT)
+        return vhdx.start('convert', '-qy', source, out,
+                          env=dict(os.environ, **hamper(delay_us=delay_us)))
+
+    def ended(process):
         assert os.listdir(tmp_path) in ([], [out.name])
         if process.returncode == 0:
             assert out.stat().st_size > 48 * MIB - 1
             if direction == 'vhdx-to-raw':
                 assert sha256_of_file(out) == digest
-            out.unlink()
-            continue
-        assert died_by(process.returncode, number), process.returncode
-        assert out.exists() == (existing is not None)
-        assert not existing or out.read_text(encoding='ascii') == existing
-    assert midway >= 2, 'some of the signals came while there was something to clean up'
+        else:
+            assert out.exists() == (existing is not None)
+            assert not existing or out.read_text(encoding='ascii') == existing
+
+    yield types.SimpleNamespace(start=start, ended=ended)
     assert sha256_of_file(source) == before
+
+
+@pytest.mark.parametrize('existing', [None, 'precious'])
+@pytest.mark.parametrize('direction', ['raw-to-vhdx', 'vhdx-to-raw'])
+def test_signals_at_random_moments(conversion):
+    """From the start of the program to its end: the output is either complete, or as it was."""
+    began = time.monotonic()
+    process = conversion.start(4000)
+    process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    duration = time.monotonic() - began
+    for seed in range(10):
+        rng = random.Random(seed)
+        number = rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        process = conversion.start(4000)
+        time.sleep(rng.uniform(0.002, 1.05) * duration)
+        process.send_signal(number)
+        process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0 or died_by(process.returncode, number), process.returncode
+        conversion.ended(process)
+
+
+@pytest.mark.parametrize('existing', [None, 'precious'])
+@pytest.mark.parametrize('direction', ['raw-to-vhdx', 'vhdx-to-raw'])
+def test_signals_midway(conversion, tmp_path, existing):
+    """While there is something to clean up, and much left to do, for the writes are slow."""
+    for seed in range(5):
+        rng = random.Random(seed)
+        number = rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        process = conversion.start(100000)
+        wait_for(lambda: len(os.listdir(tmp_path)) > (existing is not None), 'a temporary file')
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(number)
+        process.communicate(timeout=TIMEOUT)
+        assert died_by(process.returncode, number), process.returncode
+        conversion.ended(process)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
