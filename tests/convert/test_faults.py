@@ -270,9 +270,9 @@ def test_input_changes_its_size(vhdx, tmp_path, hamper, how, out):
     """While it is read: an error that says so."""
     dense(tmp_path / 'a.raw', 32 * MIB)
     process = vhdx.start('convert', '-q', tmp_path / 'a.raw', tmp_path / out,
-                         env=dict(os.environ, **hamper(delay_us=30000)))
+                         env=dict(os.environ, **hamper(delay_us=100000)))
     wait_for(lambda: len(os.listdir(tmp_path)) > 1 or process.poll() is not None, 'it begins')
-    time.sleep(0.05)
+    time.sleep(0.2)
     assert process.poll() is None, 'it still works'
     os.truncate(tmp_path / 'a.raw', {'shrinks': 16 * MIB, 'grows': 33 * MIB,
                                      'shrinks by a byte': 32 * MIB - 1}[how])
@@ -346,7 +346,7 @@ def test_damaged_input(vhdx, tmp_path):
 @pytest.mark.parametrize('out', ['b.raw', 'b.vhdx'])
 def test_server_dies(vhdx, tmp_path, nbdkit_serve, out):
     """In the midst of it."""
-    server = nbdkit_serve('--filter=delay', 'pattern', '64M', 'rdelay=30ms')
+    server = nbdkit_serve('--filter=delay', 'pattern', '64M', 'rdelay=300ms')
     watched = Watched(tmp_path)
     process = vhdx.start('convert', '-q', server.uri, tmp_path / out)
     wait_for(lambda: process.poll() is not None or any(

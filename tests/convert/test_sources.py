@@ -317,9 +317,10 @@ def test_reading_fails(vhdx, disk, folder, nbdkit_serve):
 def test_the_server_dies(vhdx, folder, tmp_path, nbdkit_serve):
     data = tmp_path / 'data'
     data.write_bytes(random.Random(2).randbytes(32 * MIB))
-    server = nbdkit_serve('-r', '--filter=delay', 'file', data, 'rdelay=200ms')
+    server = nbdkit_serve('-r', '--filter=delay', 'file', data, 'rdelay=1')
     process = vhdx.start('convert', '-O', 'raw', server.uri, folder / 'out.raw')
-    time.sleep(1)
+    wait_for(lambda: os.listdir(folder), 'it begins')
+    time.sleep(0.5)
     server.kill()
     error = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1
