@@ -131,48 +131,54 @@ static int finish(struct nbd_handle *h, int64_t cookie)
     return done < 0 ? last_error(h) : 0;
 }
 
-static int read_blocks(struct pool *pool, char *buf, size_t len, uint64_t offset)
+/* What is to be done with whole blocks from offset on: read to, write from, or zero. */
+struct transfer {
+    char *to;
+    const char *from;
+    uint64_t offset;
+};
+
+/* Sends the request for n bytes of it, after those done already; a cookie, or negative. */
+static int64_t send_request(struct nbd_handle *h, const struct transfer *t, uint64_t done,
+                            uint64_t n)
 {
+    if (t->to)
+        return nbd_aio_pread(h, t->to + done, n, t->offset + done, NBD_NULL_COMPLETION, 0);
+    if (t->from)
+        return nbd_aio_pwrite(h, t->from + done, n, t->offset + done, NBD_NULL_COMPLETION, 0);
+    return nbd_aio_zero(h, n, t->offset + done, NBD_NULL_COMPLETION, 0);
+}
+
+static int transfer_blocks(struct pool *pool, const struct transfer *t, uint64_t len)
+{
+    uint64_t most = t->to || t->from ? pool->piece : ZERO_MAX;
     struct nbd_handle *h = take(pool);
     int r = 0;
 
     if (!h)
         return -ECANCELED;
-    for (size_t n; len > 0 && r == 0; buf += n, offset += n, len -= n) {
-        n = len < pool->piece ? len : pool->piece;
-        r = finish(h, nbd_aio_pread(h, buf, n, offset, NBD_NULL_COMPLETION, 0));
+    for (uint64_t done = 0, n; done < len && r == 0; done += n) {
+        n = len - done < most ? len - done : most;
+        r = finish(h, send_request(h, t, done, n));
     }
     give_back(pool, h);
     return r;
+}
+
+static int read_blocks(struct pool *pool, char *buf, size_t len, uint64_t offset)
+{
+    return transfer_blocks(pool, &(struct transfer){ .to = buf, .offset = offset }, len);
 }
 
 static int write_blocks(struct pool *pool, const char *buf, size_t len, uint64_t offset)
 {
-    struct nbd_handle *h = take(pool);
-    int r = 0;
-
-    if (!h)
-        return -ECANCELED;
-    for (size_t n; len > 0 && r == 0; buf += n, offset += n, len -= n) {
-        n = len < pool->piece ? len : pool->piece;
-        r = finish(h, nbd_aio_pwrite(h, buf, n, offset, NBD_NULL_COMPLETION, 0));
-    }
-    give_back(pool, h);
-    return r;
+    return transfer_blocks(pool, &(struct transfer){ .from = buf, .offset = offset }, len);
 }
 
 static int zero_blocks(struct pool *pool, uint64_t offset, uint64_t len)
 {
-    struct nbd_handle *h = take(pool);
-    int r = 0;
+    int r = transfer_blocks(pool, &(struct transfer){ .offset = offset }, len);
 
-    if (!h)
-        return -ECANCELED;
-    for (uint64_t n; len > 0 && r == 0; offset += n, len -= n) {
-        n = len < ZERO_MAX ? len : ZERO_MAX;
-        r = finish(h, nbd_aio_zero(h, n, offset, NBD_NULL_COMPLETION, 0));
-    }
-    give_back(pool, h);
     return r == -ENOTSUP || r == -EOPNOTSUPP ? -EOPNOTSUPP : r;
 }
 
