@@ -283,8 +283,6 @@ static int hash_piece(struct copy *c, const struct piece *p, struct crew *crew, 
 static int write_run(struct copy *c, const uint8_t *buf, uint64_t len, uint64_t place,
                      struct vhdx_error *err)
 {
-    if (len == 0)
-        return 0;
     __atomic_fetch_add(&c->copied, len, __ATOMIC_RELAXED);
     return target_write(c->to, buf, (size_t)len, place, err);
 }
@@ -294,17 +292,14 @@ static int write_stretch(struct copy *c, const struct piece *p, const struct str
                          uint64_t place, struct vhdx_error *err)
 {
     const uint8_t *buf = bytes_at(p, s->offset);
-    uint64_t start = 0; /* of the run to be written */
+    size_t start, end = 0;
     int r = 0;
 
-    for (uint64_t at = 0, n; at < s->length && r == 0; at += n) {
-        n = min_u64(c->grain - (s->offset + at) % c->grain, s->length - at);
-        if (c->to->has_content || !is_zero(buf + at, (size_t)n))
-            continue;
-        r = write_run(c, buf + start, at - start, place + start, err);
-        start = at + n;
-    }
-    return r < 0 ? r : write_run(c, buf + start, s->length - start, place + start, err);
+    if (c->to->has_content)
+        return write_run(c, buf, s->length, place, err);
+    while (r == 0 && next_nonzero(buf, (size_t)s->length, s->offset, c->grain, &start, &end))
+        r = write_run(c, buf + start, end - start, place + start, err);
+    return r;
 }
 
 static int zero_range(struct copy *c, uint64_t offset, uint64_t length, struct vhdx_error *err)

@@ -21,31 +21,6 @@
 #include "util/cleanup.h"
 #include "util/iszero.h"
 
-/* What is zero in data is left out at this granularity, the block of most file systems. */
-#define SPARSE_GRAIN (4 * KIB)
-
-int convert_write_raw(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
-                      struct vhdx_error *err)
-{
-    struct outfile *out = opaque;
-    uint64_t start = 0; /* of the run of bytes to be written */
-    int r = 0;
-
-    if (!buf)
-        return 0;
-    for (uint64_t at = 0, n; at < len && r == 0; at += n) {
-        n = min_u64(SPARSE_GRAIN - (offset + at) % SPARSE_GRAIN, len - at);
-        if (!is_zero(buf + at, (size_t)n))
-            continue;
-        if (at > start)
-            r = outfile_pwrite(out, buf + start, (size_t)(at - start), offset + start, err);
-        start = at + n;
-    }
-    if (r == 0 && start < len)
-        r = outfile_pwrite(out, buf + start, (size_t)(len - start), offset + start, err);
-    return r;
-}
-
 /* One conversion to a file. */
 struct conversion {
     struct vhdx_disk *from;

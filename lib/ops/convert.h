@@ -40,9 +40,4 @@ int convert_verify_disk(struct vhdx_disk *from, struct vhdx_disk *output,
                         const struct vhdx_convert_result *result, uint64_t size,
                         struct vhdx_error *err);
 
-/* Writes a piece of the disk, or nothing for one known to be zero, to the struct outfile opaque: a
-   stream_disk() callback. Zeros within are left out. */
-int convert_write_raw(const uint8_t *buf, uint64_t len, uint64_t offset, void *opaque,
-                      struct vhdx_error *err);
-
 #endif

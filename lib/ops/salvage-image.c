@@ -4,13 +4,8 @@
 /* Saving a disk into a new image; see salvage.h. */
 
 #include "core/handle.h"
-#include "core/write.h"
 #include "ops/create.h"
 #include "ops/salvage.h"
-#include "util/iszero.h"
-
-/* What is zero in data is left out at this granularity, the block of most file systems. */
-#define GRAIN (4 * KIB)
 
 int salvage_image_begin(struct outfile *out, const struct metadata *m, struct vhdx **ret,
                         struct vhdx_error *err)
@@ -37,25 +32,6 @@ int salvage_image_begin(struct outfile *out, const struct metadata *m, struct vh
     }
     r = image_open_io(&io, &img, err);
     return r < 0 ? r : handle_open(img, VHDX_OPEN_RDWR, &defaults, ret, err);
-}
-
-int salvage_image_write(struct vhdx *v, const uint8_t *buf, uint64_t len, uint64_t offset,
-                        struct vhdx_error *err)
-{
-    uint64_t start = 0; /* of the run of bytes to be written */
-    int r = 0;
-
-    for (uint64_t at = 0, n; at < len && r == 0; at += n) {
-        n = min_u64(GRAIN - (offset + at) % GRAIN, len - at);
-        if (!is_zero(buf + at, (size_t)n))
-            continue;
-        if (at > start)
-            r = chain_write(&v->chain, buf + start, at - start, offset + start, err);
-        start = at + n;
-    }
-    if (r == 0 && start < len)
-        r = chain_write(&v->chain, buf + start, len - start, offset + start, err);
-    return r;
 }
 
 int salvage_image_end(struct vhdx *v, bool finish, struct vhdx_error *err)

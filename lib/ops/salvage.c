@@ -21,14 +21,18 @@
 #include "core/map.h"
 #include "core/read.h"
 #include "core/table.h"
+#include "core/write.h"
 #include "io/outfile.h"
 #include "io/scratch.h"
 #include "io/tolerant.h"
-#include "ops/convert.h"
 #include "ops/info.h"
 #include "ops/repair.h"
 #include "ops/stream.h"
 #include "util/cleanup.h"
+#include "util/iszero.h"
+
+/* What is zero in data is left out at this granularity, the block of most file systems. */
+#define GRAIN (4 * KIB)
 
 struct salvage {
     const struct salvage_job *job;
@@ -329,12 +333,15 @@ static int write_piece(const uint8_t *buf, uint64_t len, uint64_t offset, void *
                        struct vhdx_error *err)
 {
     const struct salvage *s = opaque;
+    size_t start, end = 0;
+    int r = 0;
 
     if (s->is_out_of_memory)
         return fail_nomem(err);
-    if (s->image)
-        return buf ? salvage_image_write(s->image, buf, len, offset, err) : 0;
-    return convert_write_raw(buf, len, offset, s->out, err);
+    while (buf && r == 0 && next_nonzero(buf, (size_t)len, offset, GRAIN, &start, &end))
+        r = s->image ? chain_write(&s->image->chain, buf + start, end - start, offset + start, err)
+                     : outfile_pwrite(s->out, buf + start, end - start, offset + start, err);
+    return r;
 }
 
 /* The disk into the output, which is open. */

@@ -38,10 +38,6 @@ int salvage_run(const struct salvage_job *job, struct vhdx_salvage_result *ret,
 int salvage_image_begin(struct outfile *out, const struct metadata *m, struct vhdx **ret,
                         struct vhdx_error *err);
 
-/* Writes a piece of the disk; zeros within are left out. */
-int salvage_image_write(struct vhdx *v, const uint8_t *buf, uint64_t len, uint64_t offset,
-                        struct vhdx_error *err);
-
 /* finish: what was written is to be kept. */
 int salvage_image_end(struct vhdx *v, bool finish, struct vhdx_error *err);
 

@@ -19,3 +19,24 @@ bool is_zero(const void *buf, size_t len)
             return false;
     return len <= 16 || memcmp(p, p + 16, len - 16) == 0;
 }
+
+bool next_nonzero(const void *buf, size_t len, uint64_t offset, uint32_t grain, size_t *ret_start,
+               size_t *end)
+{
+    const unsigned char *p = buf;
+    bool is_found = false;
+    size_t at = *end;
+
+    for (size_t n; at < len; at += n) {
+        n = (size_t)(grain - (offset + at) % grain);
+        n = n < len - at ? n : len - at;
+        bool is_data = !is_zero(p + at, n);
+        if (is_found && !is_data)
+            break;
+        if (is_data && !is_found)
+            *ret_start = at;
+        is_found |= is_data;
+    }
+    *end = at;
+    return is_found;
+}

@@ -292,6 +292,34 @@ static void is_zero_at_every_length(void **state)
     assert_true(is_zero("", 0));
 }
 
+/* Against one look at each byte: which grains of 16 are left out, wherever the buffer lies. */
+static void runs_without_zeros_are_found(void **state)
+{
+    enum { GRAIN = 16, LEN = 5 * GRAIN };
+
+    (void)state;
+    for (uint32_t pattern = 0; pattern < 1u << 6; pattern++) {
+        for (unsigned offset = 0; offset < GRAIN; offset++) {
+            uint8_t p[LEN], told[LEN] = { 0 };
+            size_t start, end = 0, before = 0;
+            for (size_t i = 0; i < LEN; i++) /* one byte of each grain that has data */
+                p[i] = pattern >> (offset + i) / GRAIN & 1 && (i % GRAIN == 5 || i + 1 == LEN);
+            while (next_nonzero(p, LEN, offset, GRAIN, &start, &end)) {
+                assert_true(start < end && end <= LEN && (start > before || before == 0));
+                memset(told + start, 1, end - start);
+                before = end;
+            }
+            assert_int_equal(end, LEN);
+            for (size_t i = 0; i < LEN; i++) {
+                bool has_data = false;
+                for (size_t k = 0; k < LEN; k++)
+                    has_data |= (offset + k) / GRAIN == (offset + i) / GRAIN && p[k];
+                assert_int_equal(told[i], has_data);
+            }
+        }
+    }
+}
+
 static void is_zero_finds_one_bit_anywhere(void **state)
 {
     uint8_t p[201] = { 0 };
@@ -411,6 +439,7 @@ int main(void)
     ADD_TEST(&s, utf16_longest_text_fits);
     ADD_TEST(&s, is_zero_at_every_length);
     ADD_TEST(&s, is_zero_finds_one_bit_anywhere);
+    ADD_TEST(&s, runs_without_zeros_are_found);
     ADD_TEST(&s, is_zero_at_every_alignment);
     ADD_TEST(&s, scope_frees_closes_and_unlocks);
     ADD_TEST(&s, stolen_pointer_survives_its_scope);
