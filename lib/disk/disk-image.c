@@ -38,7 +38,7 @@ struct image_walk {
     struct table_window windows[];
 };
 
-/* Walks over less use the page cache. */
+/* Walks over less, and not over all, use the page cache: there may be many of them. */
 #define WINDOW_FROM (1 * GIB)
 
 static const struct chain *chain_of(const struct vhdx_disk *d)
@@ -60,7 +60,8 @@ static int image_walk_begin(struct vhdx_disk *d, struct disk_walk *w, struct vhd
 
     if (!walk)
         return fail_nomem(err);
-    map_begin(&walk->it, c, len >= WINDOW_FROM ? walk->windows : NULL, w->position, len);
+    bool is_long = len >= WINDOW_FROM || len == d->size;
+    map_begin(&walk->it, c, is_long ? walk->windows : NULL, w->position, len);
     w->state = walk;
     return 0;
 }
