@@ -140,7 +140,8 @@ static int run_measure(int argc, char **argv)
     if (run.request.size_given)
         return measure(&run, NULL);
     const struct source_options options = { .format = run.format, .common = &common };
-    if (!source_open(common.operands[0], &options, &source))
+    if (!source_open(common.operands[0], &options, &source) ||
+        !source_spool(&source, PROGRESS_NEVER))
         return EXIT_FAILED;
     return measure(&run, source.disk);
 }

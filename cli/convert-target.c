@@ -110,12 +110,6 @@ static bool write_foreign(struct source *from, const struct convert_run *run,
     struct vhdx_io io;
 
     interrupt_catch();
-    if (output.size == VHDX_SIZE_UNKNOWN) {
-        report("%s: %s must know the size beforehand, which a pipe does not tell", run->output,
-               run->foreign);
-        report_hint("convert to a raw file first");
-        return false;
-    }
     if (!foreign_create(&output, &target, &io))
         return false;
     if (vhdx_convert_to_io(from->disk, &io, options, ret, err) < 0) {
@@ -123,6 +117,31 @@ static bool write_foreign(struct source *from, const struct convert_run *run,
         return false;
     }
     return foreign_commit(target);
+}
+
+/* QEMU's formats begin with the size, and a child needs a second look at what differs. What may
+   fail at once shall not do so when all has been read. */
+static bool spool(struct source *from, const struct convert_run *run,
+                  const struct vhdx_create_options *create)
+{
+    struct vhdx *parent = NULL;
+    struct vhdx_error err;
+    struct stat st;
+
+    if (vhdx_disk_size(from->disk) != VHDX_SIZE_UNKNOWN)
+        return true;
+    if (stat(run->output, &st) == 0 &&
+        !source_may_become(from, run->output, &st, run->flags & VHDX_CONVERT_REPLACE))
+        return false;
+    if (create->parent_path &&
+        vhdx_open(create->parent_path, VHDX_OPEN_RDONLY, create->parent_options, &parent,
+                  &err) < 0) {
+        report_error(&err);
+        report_error_hint(&err);
+        return false;
+    }
+    vhdx_close(parent);
+    return source_spool(from, run->progress_mode);
 }
 
 #define AZURE_DISK_MIN (20u << 20)
@@ -166,6 +185,8 @@ bool convert_write(struct source *from, const struct convert_run *run,
     common_open_options(common, &parents);
     create.struct_size = sizeof(create);
     create.parent_options = create.parent_path ? &parents : NULL;
+    if ((create.parent_path || run->place == CONVERT_TO_FOREIGN) && !spool(from, run, &create))
+        return false;
     options.format = run->format ? run->format : VHDX_FORMAT_RAW;
     options.flags = run->flags;
     options.threads = run->threads;

@@ -88,29 +88,13 @@ static bool check_options(const struct foreign_output *output)
 
 /* ---- Places --------------------------------------------------------------------------------- */
 
-/* Judges what stands at path already. */
-static bool check_existing(const struct foreign_output *output, const struct stat *st)
-{
-    if (output->from && source_has_file(output->from, st)) {
-        report("%s: output is the input itself, or what that is based on", output->path);
-    } else if (!S_ISREG(st->st_mode)) {
-        report("%s: output exists and is not a regular file", output->path);
-    } else if (st->st_size > 0 && !output->replace) {
-        report("%s: output exists and is not empty", output->path);
-        report_hint("-y replaces an existing file");
-    } else {
-        return true;
-    }
-    return false;
-}
-
 static bool find_place(const struct foreign_output *output, struct foreign_target *target)
 {
     struct stat st;
 
     if (stat(output->path, &target->old) == 0) {
         target->replaces = true;
-        if (!check_existing(output, &target->old))
+        if (!source_may_become(output->from, output->path, &target->old, output->replace))
             return false;
         target->path = realpath(output->path, NULL);
     } else if (errno == ENOENT && lstat(output->path, &st) == 0) {

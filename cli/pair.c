@@ -60,13 +60,9 @@ bool pair_open(const struct common_options *common, const struct pair_options *o
 
         if (!source_open(operand, &of, &ret->sources[i]))
             return false;
-        if (vhdx_disk_size(ret->sources[i].disk) != VHDX_SIZE_UNKNOWN)
-            continue;
-        report("%s: a pipe is read once and in order, which is not enough here", operand);
-        report_hint("write it to a file first");
-        return false;
     }
-    return true;
+    return source_spool(&ret->sources[0], options->progress_mode) &&
+           source_spool(&ret->sources[1], options->progress_mode);
 }
 
 void pair_close(struct pair *pair)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "foreign.h"
+#include "interrupt.h"
 #include "nbd.h"
 #include "opening.h"
 #include "qemu.h"
@@ -228,4 +229,56 @@ bool source_has_file(const struct source *source, const struct stat *st)
     else if (source->name && strcmp(source->name, "-") == 0)
         found = fstat(STDIN_FILENO, &own);
     return found == 0 && own.st_dev == st->st_dev && own.st_ino == st->st_ino;
+}
+
+bool source_may_become(const struct source *source, const char *path, const struct stat *st,
+                       bool replace)
+{
+    if (source && source_has_file(source, st)) {
+        report("%s: output is the input itself, or what that is based on", path);
+    } else if (!S_ISREG(st->st_mode)) {
+        report("%s: output exists and is not a regular file", path);
+    } else if (st->st_size > 0 && !replace) {
+        report("%s: output exists and is not empty", path);
+        report_hint("-y replaces an existing file");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* ---- Pipes ---------------------------------------------------------------------------------- */
+
+static int on_progress(uint64_t done, uint64_t total, void *opaque)
+{
+    progress_update(opaque, done, total);
+    return interrupt_pending();
+}
+
+bool source_spool(struct source *source, enum progress_mode mode)
+{
+    struct progress progress;
+    const struct vhdx_progress report_to = { on_progress, &progress };
+    struct vhdx_disk *spooled;
+    struct vhdx_error err;
+
+    if (vhdx_disk_size(source->disk) != VHDX_SIZE_UNKNOWN)
+        return true;
+    progress_init(&progress, mode);
+    interrupt_catch();
+    int r = vhdx_disk_spool(source->disk, &report_to, &spooled, &err);
+    progress_finish(&progress);
+    if (r < 0 && interrupt_pending()) {
+        source_close(source);
+        interrupt_die();
+    }
+    if (r < 0) {
+        report_error(&err);
+        if (err.code == VHDX_E_NOSPACE)
+            report_hint("TMPDIR=FOLDER lets what comes through a pipe be kept elsewhere");
+        return false;
+    }
+    vhdx_disk_close(source->disk);
+    source->disk = spooled;
+    return true;
 }

@@ -14,6 +14,7 @@
 #include <vhdx.h>
 
 #include "options.h"
+#include "progress.h"
 
 struct qemu_server;
 
@@ -44,5 +45,17 @@ void source_close(struct source *source);
 /* True when the file that st describes is one of those that the source is read from: its own, its
    parents', what a qcow2 is based on. It must not be written to then. */
 bool source_has_file(const struct source *source, const struct stat *st);
+
+/* Whether what stands at path, which st describes, may be replaced by what the source becomes.
+   False: the reason was reported. source may be NULL. */
+bool source_may_become(const struct source *source, const char *path, const struct stat *st,
+                       bool replace);
+
+/*
+ * What comes through a pipe can be read once, and in order: reads it into a file without a name, as
+ * which it has a size and any order. Nothing to do for other sources. False: reported; does not
+ * return after a signal.
+ */
+bool source_spool(struct source *source, enum progress_mode mode);
 
 #endif /* VHDX_CLI_SOURCE_H */

@@ -494,6 +494,14 @@ VHDX_PUBLIC int vhdx_disk_raw(const char *path, uint32_t flags, struct vhdx_disk
 VHDX_PUBLIC int vhdx_disk_stream(int fd, struct vhdx_disk **ret, struct vhdx_error *err);
 
 /*
+ * Reads a disk of VHDX_SIZE_UNKNOWN to its end, into a file without a name in $TMPDIR or /var/tmp.
+ * *ret is the disk in that file, which can be read in any order and is gone when it is closed.
+ * progress may be NULL; it tells no total. Both disks are to be closed by the caller.
+ */
+VHDX_PUBLIC int vhdx_disk_spool(struct vhdx_disk *stream, const struct vhdx_progress *progress,
+                                struct vhdx_disk **ret, struct vhdx_error *err);
+
+/*
  * Calls fn for each extent of [offset, offset + len), in order and without gaps; depth and
  * file_offset are of no meaning. May stop early, but not before the first. Returns what fn returned
  * if that is not 0, else 0 or -errno.

@@ -31,6 +31,16 @@ int vhdx_disk_stream(int fd, struct vhdx_disk **ret, struct vhdx_error *err)
     return fd >= 0 && ret ? disk_open_stream(fd, ret, err) : api_fail(err, "vhdx_disk_stream");
 }
 
+int vhdx_disk_spool(struct vhdx_disk *stream, const struct vhdx_progress *progress,
+                    struct vhdx_disk **ret, struct vhdx_error *err)
+{
+    const struct vhdx_progress none = { NULL, NULL };
+
+    if (!stream || !ret || !disk_is_stream(stream))
+        return api_fail(err, "vhdx_disk_spool");
+    return convert_spool(stream, progress ? progress : &none, ret, err);
+}
+
 int vhdx_disk_custom(const struct vhdx_io *io, vhdx_io_extents *extents, const char *name,
                      struct vhdx_disk **ret, struct vhdx_error *err)
 {

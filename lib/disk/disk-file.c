@@ -139,6 +139,20 @@ int disk_of_file(int fd, uint64_t base, uint64_t size, const char *name, struct 
     return 0;
 }
 
+int disk_take_file(struct vhdx_io *io, uint64_t size, const char *name, struct vhdx_disk **ret,
+                   struct vhdx_error *err)
+{
+    int r = disk_of_file(file_descriptor(io), 0, size, name, ret, err);
+
+    if (r < 0) {
+        io_close(io);
+        return r;
+    }
+    file_disk(*ret)->io = *io;
+    file_disk(*ret)->has_end = true;
+    return 0;
+}
+
 int disk_open_raw(const char *path, bool lock, struct vhdx_disk **ret, struct vhdx_error *err)
 {
     struct vhdx_io io;
@@ -158,12 +172,5 @@ int disk_open_raw(const char *path, bool lock, struct vhdx_disk **ret, struct vh
         fail_prefix(err, "%s: ", path);
         return r;
     }
-    r = disk_of_file(file_descriptor(&io), 0, size, path, ret, err);
-    if (r < 0) {
-        io_close(&io);
-        return r;
-    }
-    file_disk(*ret)->io = io;
-    file_disk(*ret)->has_end = true;
-    return 0;
+    return disk_take_file(&io, size, path, ret, err);
 }

@@ -68,6 +68,11 @@ int disk_open_custom(struct vhdx_io *io, vhdx_io_extents *extents, const char *n
 int disk_of_file(int fd, uint64_t base, uint64_t size, const char *name, struct vhdx_disk **ret,
                  struct vhdx_error *err);
 
+/* The same of a whole file of the operating system's, which then belongs to the disk, also if the
+   call fails. */
+int disk_take_file(struct vhdx_io *io, uint64_t size, const char *name, struct vhdx_disk **ret,
+                   struct vhdx_error *err);
+
 /* NULL is fine. */
 void disk_close(struct vhdx_disk *d);
 

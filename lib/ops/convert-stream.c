@@ -352,6 +352,37 @@ static int write_all(struct vhdx_disk *from, int fd, const struct vhdx_convert_o
     return r;
 }
 
+/* Writes the disk into a file without a name; *ret_made, with one for messages, reads it there. */
+static int write_unnamed(struct vhdx_disk *from, const struct vhdx_convert_options *opts,
+                         const char *name, struct vhdx_convert_result *ret,
+                         struct vhdx_disk **ret_made, struct vhdx_error *err)
+{
+    struct outfile *out;
+    struct vhdx_io io;
+
+    int r = outfile_open_unnamed(&out, err);
+    if (r < 0)
+        return r;
+    r = convert_to_file(from, out, opts, ret, err);
+    if (r == 0)
+        r = outfile_io(out, &io, err);
+    if (r == 0)
+        r = disk_take_file(&io, ret->file_size, name, ret_made, err);
+    outfile_discard(out);
+    return r;
+}
+
+int convert_spool(struct vhdx_disk *from, const struct vhdx_progress *progress,
+                  struct vhdx_disk **ret, struct vhdx_error *err)
+{
+    const struct vhdx_convert_options raw = { .struct_size = sizeof raw,
+                                              .format = VHDX_FORMAT_RAW,
+                                              .progress = *progress };
+    struct vhdx_convert_result copied = VHDX_CONVERT_RESULT_INIT;
+
+    return write_unnamed(from, &raw, from->name, &copied, ret, err);
+}
+
 /* A VHDX begins with what is known at the end of a stream only. */
 static int write_through_file(struct vhdx_disk *from, int fd,
                               const struct vhdx_convert_options *opts,
@@ -366,20 +397,12 @@ static int write_through_file(struct vhdx_disk *from, int fd,
     struct vhdx_convert_options to_file = *opts;
     struct vhdx_convert_result copied = VHDX_CONVERT_RESULT_INIT;
     struct vhdx_disk *made = NULL;
-    struct outfile *out;
 
     to_file.flags &= ~VHDX_CONVERT_NO_SPARSE; /* said of the output */
-    int r = outfile_open_unnamed(&out, err);
-    if (r < 0)
-        return r;
-    r = convert_to_file(from, out, &to_file, ret, err);
-    if (r == 0)
-        r = disk_of_file(outfile_descriptor(out), 0, ret->file_size, "the unnamed file", &made,
-                         err);
+    int r = write_unnamed(from, &to_file, "the unnamed file", ret, &made, err);
     if (r == 0)
         r = write_all(made, fd, &raw, &copied, err);
     disk_close(made);
-    outfile_discard(out);
     return r;
 }
 

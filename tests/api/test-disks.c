@@ -245,6 +245,44 @@ static void stream_of_unknown_size_becomes_every_format(void **state)
     }
 }
 
+static int count_calls(uint64_t done, uint64_t total, void *opaque)
+{
+    assert_true(total == VHDX_SIZE_UNKNOWN && done <= SIZE);
+    ++*(unsigned *)opaque;
+    return 0;
+}
+
+/* It then has a size, any order, and what was not read when it was a stream is still there. */
+static void spooled_stream_is_a_disk(void **state)
+{
+    struct model m = { .data_at = DATA_AT };
+    struct vhdx_disk *d = open_model(&m), *stream, *spooled;
+    struct vhdx_compare_result result = VHDX_COMPARE_RESULT_INIT;
+    unsigned calls = 0;
+    const struct vhdx_progress progress = { count_calls, &calls };
+    int in = new_file(0);
+
+    (void)state;
+    assert_int_equal(pwrite(in, "ab", 2, 0), 2);
+    assert_int_equal(lseek(in, 2, SEEK_SET), 2);
+    assert_int_equal(vhdx_convert_to_stream(d, in, NULL, NULL, NULL), 0);
+    assert_int_equal(lseek(in, 2, SEEK_SET), 2);
+    assert_int_equal(vhdx_disk_stream(in, &stream, NULL), 0);
+    assert_int_equal(vhdx_disk_spool(stream, &progress, &spooled, NULL), 0);
+    vhdx_disk_close(stream);
+    close(in);
+    assert_true(calls > 0);
+    assert_true(vhdx_disk_size(spooled) == vhdx_disk_size(d));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(vhdx_compare(spooled, d, NULL, &result, NULL), 0);
+        assert_int_equal(result.outcome, VHDX_COMPARE_SAME);
+    }
+    assert_int_equal(vhdx_disk_spool(spooled, NULL, &stream, NULL), -VHDX_E_INVALID);
+    assert_int_equal(vhdx_disk_spool(NULL, NULL, &stream, NULL), -VHDX_E_INVALID);
+    vhdx_disk_close(spooled);
+    vhdx_disk_close(d);
+}
+
 /* SIGPIPE would end this program. */
 static void reader_that_has_gone_is_an_error(void **state)
 {
@@ -349,6 +387,7 @@ int main(void)
         cmocka_unit_test(vhdx_stream_is_an_image),
         cmocka_unit_test(data_that_appears_between_the_passes_is_an_error),
         cmocka_unit_test(stream_of_unknown_size_becomes_every_format),
+        cmocka_unit_test(spooled_stream_is_a_disk),
         cmocka_unit_test(reader_that_has_gone_is_an_error),
         cmocka_unit_test(failures_of_the_disk_are_told),
         cmocka_unit_test(wrong_arguments_are_refused),

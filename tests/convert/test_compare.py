@@ -168,12 +168,20 @@ def test_every_error_has_exit_code_2(vhdx, disks, tmp_path):
     assert trouble(vhdx, '-f', 'vhdx', a, a)
 
 
-def test_a_pipe_is_refused(vhdx, disks):
-    a = disks('a.raw', MIB)
-    with subprocess.Popen(['cat', a], stdout=subprocess.PIPE) as cat:
-        done = vhdx('compare', a, '-', stdin=cat.stdout)
-    assert done.returncode == 2
-    assert 'a pipe is read once' in done.stderr
+def test_a_pipe(vhdx, disks):
+    """On either side; also where it ends is seen."""
+    a = disks('a.raw', 3 * MIB, (5000, b'1'))
+    b = disks('b.raw', 3 * MIB + 512, (5000, b'1'), (2 * MIB + 512, b'2'))
+    for words, file, code in (([a, '-'], a, 0), (['-', a], a, 0), ([a, '-'], b, 1),
+                              (['-', b], a, 1), (['-s', '-', b], a, 1)):
+        with subprocess.Popen(['cat', file], stdout=subprocess.PIPE) as cat:
+            done = vhdx('compare', *words, stdin=cat.stdout)
+        assert (done.returncode, done.stderr.splitlines()[1:]) == (code, []), done
+        if code == 1 and '-s' not in words:
+            assert 'offset %d' % (2 * MIB + 512) in done.stdout
+    with subprocess.Popen(['cat', b], stdout=subprocess.PIPE) as cat:
+        said = vhdx.ok('diff', '--output=json', a, '-', stdin=cat.stdout)
+    assert said == vhdx.ok('diff', '--output=json', a, b)
 
 
 def test_a_file_on_standard_input(vhdx, disks):

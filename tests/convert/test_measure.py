@@ -66,6 +66,13 @@ def test_at_most(vhdx, tmp_path):
     assert os.path.getsize(tmp_path / 'out.vhdx') < required == full
 
 
+def test_a_pipe(vhdx, disk):
+    """The same as for the file."""
+    with subprocess.Popen(['cat', disk], stdout=subprocess.PIPE) as cat:
+        said = vhdx.ok('measure', '--output=json', '-', stdin=cat.stdout)
+    assert said == vhdx.ok('measure', '--output=json', disk)
+
+
 @pytest.mark.parametrize('size, block', [(MIB, 1), (GIB + 512, 2), (40 * TIB, 1), (64 * TIB, 256)])
 def test_an_empty_disk(vhdx, tmp_path, size, block):
     options = ['-o', f'block_size={block}M']

@@ -6,13 +6,16 @@ standard output. What comes out of a pipe must be as good as a file."""
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
-from convert_support import (GIB, KIB, MIB, TIMEOUT, padded, program, run, same_image, same_raw,
-                             scatter)
+from cli_support import died_by
+from convert_support import (GIB, KIB, MIB, TIMEOUT, Watched, dense, padded, program, run,
+                             same_image, same_raw, scatter, used)
 
 SIZES = [512, MIB, 9 * MIB + 512, 40 * MIB]
 
@@ -109,15 +112,78 @@ def test_an_empty_pipe(vhdx, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_no_child_from_a_pipe(vhdx, tmp_path):
-    """Which comes only once, and a child needs to be looked at first."""
-    scatter(9 * MIB).save(tmp_path / 'a.raw')
+@pytest.mark.parametrize('options', [[], ['--verify'], ['--checksum', 'sha256']],
+                         ids=['', 'verify', 'checksum'])
+def test_a_child_from_a_pipe(vhdx, tmp_path, options, can_hash):
+    """Only what differs from the parent, though that is known when all has been read."""
+    disk = scatter(9 * MIB)
+    disk.save(tmp_path / 'a.raw')
     vhdx.ok('convert', '-q', tmp_path / 'a.raw', tmp_path / 'p.vhdx')
-    before = sorted(os.listdir(tmp_path))
-    code, errors = piped(vhdx, '-q', '-b', tmp_path / 'p.vhdx', '-', tmp_path / 'c.vhdx',
-                         feed=tmp_path / 'a.raw')
-    assert code == 1 and 'stream' in errors or 'standard input' in errors
-    assert sorted(os.listdir(tmp_path)) == before
+    disk.put(5 * MIB + 1000, b'changed')
+    disk.save(tmp_path / 'a.raw')
+    (tmp_path / 'scratch').mkdir()
+    done = piped(vhdx, '-q', *options, '-b', tmp_path / 'p.vhdx', '-', tmp_path / 'c.vhdx',
+                 feed=tmp_path / 'a.raw', env={'TMPDIR': str(tmp_path / 'scratch')})
+    assert done == (0, '')
+    same_image(tmp_path / 'c.vhdx', disk)
+    assert used(tmp_path / 'c.vhdx') < 8 * MIB
+    assert os.listdir(tmp_path / 'scratch') == []
+
+
+@pytest.mark.parametrize('ending', ['qcow2', 'vmdk', 'vdi'])
+def test_qemu_formats_from_a_pipe(vhdx, tmp_path, ending):
+    scatter(9 * MIB).save(tmp_path / 'a.raw')
+    assert piped(vhdx, '-q', '-', tmp_path / ('b.' + ending), feed=tmp_path / 'a.raw') == (0, '')
+    run(program('qemu-img'), 'compare', '-f', 'raw', '-F', ending, tmp_path / 'a.raw',
+        tmp_path / ('b.' + ending))
+
+
+@pytest.mark.parametrize('arguments', [
+    ['-b', 'none.vhdx', '-', 'c.vhdx'], ['-b', 'a.raw', '-', 'c.vhdx'],
+    ['-b', 'p.vhdx', '-', 'old.vhdx'], ['-y', '-b', 'p.vhdx', '-', 'folder'],
+    ['-', 'old.qcow2'], ['-y', '-', 'folder.qcow2']])
+def test_mistakes_show_before_a_pipe_is_read(vhdx, tmp_path, arguments):
+    """Its other end would never end."""
+    scatter(2 * MIB).save(tmp_path / 'a.raw')
+    vhdx.ok('convert', '-q', tmp_path / 'a.raw', tmp_path / 'p.vhdx')
+    for name in ('old.vhdx', 'old.qcow2'):
+        (tmp_path / name).write_text('precious', encoding='ascii')
+    for name in ('folder', 'folder.qcow2'):
+        (tmp_path / name).mkdir()
+    watched = Watched(tmp_path)
+    with subprocess.Popen(['cat', '/dev/zero'], stdout=subprocess.PIPE) as endless:
+        assert vhdx.fails('convert', '-q', *arguments, cwd=tmp_path, stdin=endless.stdout)
+        endless.kill()
+    watched.unchanged()
+
+
+def test_no_space_for_what_a_pipe_gives(vhdx, tmp_path, small):
+    """The error says where, and what can be done."""
+    place = small('tmpfs', 4 * MIB)
+    dense(tmp_path / 'a.raw', 9 * MIB)
+    code, errors = piped(vhdx, '-q', '-', tmp_path / 'b.qcow2', feed=tmp_path / 'a.raw',
+                         env={'TMPDIR': str(place)})
+    assert code == 1
+    assert str(place) in errors and 'No space left' in errors and 'hint: TMPDIR=' in errors
+    assert not (tmp_path / 'b.qcow2').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_pipe_is_kept(vhdx, tmp_path, number):
+    (tmp_path / 'scratch').mkdir()
+    reader, writer = os.pipe()
+    os.write(writer, bytes(1000))
+    with subprocess.Popen([*vhdx.command, 'convert', '-q', '-', tmp_path / 'b.qcow2'],
+                          stdin=reader, env=dict(os.environ,
+                                                 TMPDIR=str(tmp_path / 'scratch'))) as process:
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(number)
+        process.wait(TIMEOUT)
+    os.close(reader)
+    os.close(writer)
+    assert died_by(process.returncode, number)
+    assert os.listdir(tmp_path) == ['scratch'] and os.listdir(tmp_path / 'scratch') == []
 
 
 # ---- Standard output -----------------------------------------------------------------------------
