@@ -7,23 +7,18 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 from collections import Counter
 
 import pytest
 
+import damage_core
+import vhdxref
+from corpus_support import scratch_folder  # noqa: F401
+from damage_core import BY_PRODUCT, KINDS, ERROR, FATAL, LEAK, NOTE  # noqa: F401
+from damage_core import repair_of, severity_of
+from sparsebytes import Ranges, pages_of_file
+
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / 'lib'))
-sys.path.insert(0, str(HERE.parent / 'corpus'))
-
-# pylint: disable=wrong-import-position
-import damage_core  # noqa: E402
-import vhdxref  # noqa: E402
-from corpus_support import Launcher, Tool, missing, scratch_folder, unpack  # noqa: E402,F401
-from damage_core import BY_PRODUCT, KINDS, ERROR, FATAL, LEAK, NOTE  # noqa: E402,F401
-from damage_core import repair_of, severity_of  # noqa: E402
-from sparsebytes import Ranges, pages_of_file  # noqa: E402
-
 DAMAGE = damage_core.load()
 LEVELS = ('safe', 'all')
 MIB = 1 << 20

@@ -72,18 +72,18 @@ def test_good(name, tmp_path_factory, vhdx, check):
 
 
 @pytest.mark.parametrize('name', list(REAL))
-def test_real(name, real_image, check):
+def test_real(name, unpacked, check):
     """Images that Windows and others wrote."""
-    real_image('ntfs-parent.vhdx.xz')
-    code, report = check.run(real_image(name))
+    unpacked('ntfs-parent.vhdx.xz')
+    code, report = check.run(unpacked(name))
     assert (code, set(ids_of(report)), report['complete']) == (0, REAL[name], True)
     assert report['image-end-offset'] <= report['file-size']
     assert (report['lost-bytes'], report['leaked-bytes']) == (0, 0)
 
 
-def test_truncated(real_image, check):
+def test_truncated(unpacked, check):
     """The image that was cut off behind its BAT: exactly what is lost."""
-    code, report = check.run(real_image(TRUNCATED))
+    code, report = check.run(unpacked(TRUNCATED))
     assert code == 2 and report['complete']
     # 353 blocks, 178 kept places; the BAT's region ends in the MiB that was cut.
     assert ids_of(report) == {605: 353, 614: 178, 315: 1, 102: 1, 406: 1}
@@ -91,10 +91,10 @@ def test_truncated(real_image, check):
     assert report['total-clusters'] == 1280
 
 
-def test_truncated_repair(real_image, check, tmp_path):
+def test_truncated_repair(unpacked, check, tmp_path):
     """Repaired, it is an empty disk, and every lost block was named."""
     path = tmp_path / 'image.vhdx'
-    shutil.copyfile(real_image(TRUNCATED), path)
+    shutil.copyfile(unpacked(TRUNCATED), path)
     code, report = check.run(path, '--repair=all')
     assert code == 0 and check.ids(path) <= {406}
     repair = report['repair']

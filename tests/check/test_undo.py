@@ -10,8 +10,9 @@ import shutil
 
 import pytest
 
-from check_support import DAMAGE, MIB, NAMES, Made, digest, missing, read_strictly, same_content, \
-    scratch_folder, Tool
+from check_support import (DAMAGE, MIB, NAMES, Made, digest, read_strictly, same_content)
+from corpus_support import Tool, scratch_folder
+from environment import missing
 
 BROKEN = 'mixed_safe'
 

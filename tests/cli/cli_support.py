@@ -2,9 +2,6 @@
 # Copyright (c) the vhdx authors
 """What the tests of the command-line tool share: running it, and changing copies of real images."""
 
-import bz2
-import gzip
-import lzma
 import os
 import re
 import shlex
@@ -14,7 +11,6 @@ import subprocess
 import uuid
 
 MIB = 1 << 20
-UNPACKERS = {'.gz': gzip, '.bz2': bz2, '.xz': lzma}
 PARENT_LOCATOR = uuid.UUID('a8d35f2d-b30b-454d-abf7-d3d84834ab0c')
 METADATA_REGION = uuid.UUID('8b7ca206-4790-4b9a-b8fe-575f050f886e')
 VHDX_LOCATOR = uuid.UUID('b04aefb7-d19e-4a81-b789-25b8e9445913')
@@ -66,18 +62,6 @@ class Tool:
         lines = done.stderr.splitlines()
         assert lines and all(line.startswith('vhdx: ') for line in lines), done.stderr
         return done.stderr
-
-
-def unpack(source, target):
-    """Unpacks an image; what is zero becomes a hole."""
-    module = UNPACKERS[os.path.splitext(source)[1]]
-    with module.open(source) as packed, open(target, 'wb') as file:
-        while chunk := packed.read(1 << 16):
-            if chunk.count(0) == len(chunk):
-                file.seek(len(chunk), os.SEEK_CUR)
-            else:
-                file.write(chunk)
-        file.truncate(file.tell())
 
 
 def died_by(process_returncode, number):

@@ -1,25 +1,15 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) the vhdx authors
-"""Fixtures of the tests of the command-line tool.
+"""Fixtures of the tests of the command-line tool."""
 
-VHDX is the command line of the tool, possibly with an emulator in front; VHDX_IMAGES the folder of
-real images. Where one is missing tests are skipped, or fail if CI is true.
-"""
-
-import os
 import pathlib
 import shutil
-import sys
 
 import pytest
 
-from cli_support import CHILD, PARENT, Tool, mask, unpack
+from cli_support import CHILD, PARENT, mask
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-GOLDEN = HERE / 'golden'
-
-sys.path.append(str(HERE.parent / 'lib')) # the generator of images
+GOLDEN = pathlib.Path(__file__).resolve().parent / 'golden'
 
 
 def pytest_addoption(parser):
@@ -28,44 +18,10 @@ def pytest_addoption(parser):
                      help='write what the tool prints to tests/cli/golden')
 
 
-def missing(what):
-    """Skips a test for want of something, except where everything has to be there."""
-    if os.environ.get('CI') == 'true':
-        pytest.fail(what)
-    pytest.skip(what)
-
-
-@pytest.fixture(scope='session')
-def vhdx():
-    """The tool."""
-    command = os.environ.get('VHDX')
-    if not command:
-        missing('VHDX is not set')
-    return Tool(command)
-
-
 @pytest.fixture(scope='session')
 def can_hash(vhdx, unpacked):
     """True if the library was built with libcrypto."""
     return 'without libcrypto' not in vhdx('hash', unpacked(PARENT)).stderr
-
-
-@pytest.fixture(scope='session')
-def unpacked(tmp_path_factory):
-    """A function that gives the path of a real image, unpacked; not to be changed."""
-    source = pathlib.Path(os.environ.get('VHDX_IMAGES') or ROOT / '..' / 'shared' / 'images')
-    folder = tmp_path_factory.mktemp('unpacked')
-
-    def get(name):
-        target = folder / name
-        if not target.exists():
-            packed = sorted(source.glob(name + '.*'))
-            if not packed:
-                missing(f'no image {name} in VHDX_IMAGES')
-            unpack(packed[0], target)
-            target.chmod(0o444)
-        return target
-    return get
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 # Copyright (c) the vhdx authors
 """Fixtures of the tests of converting, comparing and measuring.
 
-VHDX is the tool's command line, VHDX_IMAGES the folder of real images, VHDX_FAIL_READS and
-VHDX_HAMPER are tests/lib/fail-reads.c and hamper.c where they can be preloaded. Where something is
-missing tests are skipped, or fail if CI is true. Tests marked slow run only with --slow-seconds N,
-and for about that long.
+VHDX_FAIL_READS and VHDX_HAMPER are tests/lib/fail-reads.c and hamper.c where they can be preloaded.
 """
 
 import os
@@ -14,54 +11,8 @@ import subprocess
 
 import pytest
 
-from convert_support import LIB, ROOT, Served, Tool, missing, mounted, program, unpack
-
-
-def pytest_addoption(parser):
-    """--slow-seconds lets slow tests run."""
-    parser.addoption('--slow-seconds', type=int, default=0, help='how long slow tests may take')
-
-
-def pytest_configure(config):
-    """The marker."""
-    config.addinivalue_line('markers', 'slow: takes as long as --slow-seconds says')
-
-
-def pytest_collection_modifyitems(config, items):
-    """Leaves slow tests out."""
-    if config.getoption('--slow-seconds') > 0:
-        return
-    slow = [item for item in items if item.get_closest_marker('slow')]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
-
-
-@pytest.fixture(scope='session')
-def vhdx():
-    """The tool."""
-    command = os.environ.get('VHDX')
-    if not command:
-        missing('VHDX is not set')
-    return Tool(command)
-
-
-@pytest.fixture(scope='session')
-def unpacked(tmp_path_factory):
-    """A function that gives the path of a real image, unpacked; not to be changed."""
-    source = pathlib.Path(os.environ.get('VHDX_IMAGES') or ROOT / '..' / 'shared' / 'images')
-    folder = tmp_path_factory.mktemp('unpacked')
-
-    def get(name):
-        target = folder / name
-        if not target.exists():
-            packed = sorted(source.glob(name + '.*'))
-            if not packed:
-                missing(f'no image {name} in VHDX_IMAGES')
-            unpack(packed[0], target)
-            target.chmod(0o444)
-        return target
-    return get
+from convert_support import Served, mounted
+from environment import missing, program
 
 
 @pytest.fixture(scope='session')
@@ -188,9 +139,3 @@ def huge(tmp_path):
         subprocess.run(['rm', '-rf', str(own)], check=True)
         return
     missing('no file system with files of 64 TiB')
-
-
-@pytest.fixture(scope='session')
-def launcher():
-    """The program that measures others."""
-    return LIB.parent / 'corpus' / 'launcher.py'

@@ -9,41 +9,20 @@ import hashlib
 import os
 import pathlib
 import random
-import shutil
 import struct
 import subprocess
-import sys
 import time
 
 import pytest
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-LIB = HERE.parent / 'lib'
-sys.path[1:1] = [str(LIB), str(HERE.parent / 'cli')]
-
-# pylint: disable=wrong-import-position
-import vhdxref  # noqa: E402
-from cli_support import Tool, unpack  # noqa: E402,F401  pylint: disable=unused-import
-from sparsebytes import SparseBytes, pages_of_file  # noqa: E402
+import vhdxref
+from environment import missing, program, wait_for
+from sparsebytes import SparseBytes, pages_of_file
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 TIMEOUT = 120
 FIEMAP, FIEMAP_SYNC, FIEMAP_BATCH = 0xC020660B, 1, 512
 FIEMAP_SHARED, FIEMAP_LAST = 0x2000, 1
-
-
-def missing(what):
-    """Skips a test for want of something, except where everything has to be there."""
-    if os.environ.get('CI') == 'true':
-        pytest.fail(what)
-    pytest.skip(what)
-
-
-def program(name):
-    """A program that must be installed."""
-    path = os.environ.get('PATH', '') + ':/usr/local/sbin:/usr/sbin:/sbin'
-    return shutil.which(name, path=path) or missing(name + ' is not installed')
 
 
 def run(*command, **more):
@@ -53,14 +32,6 @@ def run(*command, **more):
                           stderr=subprocess.PIPE, **more)
     assert done.returncode == 0, (command, done.stdout[-500:], done.stderr[-500:])
     return done.stdout
-
-
-def wait_for(condition, what, seconds=20):
-    """Waits until something is true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, 'timeout: ' + what
-        time.sleep(0.002)
 
 
 # ---- Content -------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ import pytest
 
 from cli_support import died_by
 from convert_support import (KIB, MIB, TIMEOUT, Watched, dense, padded, same_image, same_raw,
-                             scatter, sha256_of_file, wait_for)
+                             scatter, sha256_of_file)
+from environment import wait_for
 
 OUTPUTS = ['b.raw', 'b.vhdx', 'b.vhd']
 

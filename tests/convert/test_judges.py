@@ -9,8 +9,8 @@ import struct
 
 import pytest
 
-from convert_support import (MIB, missing, padded, program, run, same_pages, scatter,
-                             sha256_of_file)
+from convert_support import MIB, padded, run, same_pages, scatter, sha256_of_file
+from environment import missing, program
 # pylint: disable=wrong-import-order
 import corpus
 from sparsebytes import pages_of_file

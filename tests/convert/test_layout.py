@@ -9,8 +9,9 @@ import re
 
 import pytest
 
-from convert_support import (GIB, KIB, MIB, Facts, SparseBytes, dense, holes, program, run,
-                             same_image, same_raw, scatter, used)
+from convert_support import (GIB, KIB, MIB, Facts, SparseBytes, dense, holes, run, same_image,
+                             same_raw, scatter, used)
+from environment import program
 
 DATA_CALL = re.compile(r'\b(?:p?readv?2?|pread64|sendfile|copy_file_range)\((\d+)<([^>]*)>.*'
                        r' = (\d+)$', re.M)

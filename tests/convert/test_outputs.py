@@ -15,8 +15,9 @@ import time
 import pytest
 
 from cli_support import died_by
-from convert_support import (KIB, MIB, TIMEOUT, Facts, Watched, dense, holes, missing, program,
-                             run, same_image, same_raw, scatter, sha256_of_file, used, wait_for)
+from convert_support import (KIB, MIB, TIMEOUT, Facts, Watched, dense, holes, run, same_image,
+                             same_raw, scatter, sha256_of_file, used)
+from environment import missing, program, wait_for
 
 SIZE = 9 * MIB
 FULL = 'No space left on device'

@@ -6,14 +6,14 @@ written is read by the reference reader, and hashed by Python's hashlib."""
 import csv
 import hashlib
 import os
-import pathlib
 import random
 import time
 
 import pytest
 
-from convert_support import (GIB, KIB, MIB, ROOT, SparseBytes, missing, padded, same_image,
-                             same_pages, same_raw, scatter, sha256_of_file)
+from convert_support import (GIB, KIB, MIB, SparseBytes, padded, same_image, same_pages, same_raw,
+                             scatter, sha256_of_file)
+from environment import images_folder, missing
 # pylint: disable=wrong-import-order
 import corpus
 import vhdxref
@@ -149,7 +149,7 @@ def test_corpus(vhdx, tmp_path, name):
 
 def real_images():
     """Rows of images.tsv that have a hash."""
-    folder = pathlib.Path(os.environ.get('VHDX_IMAGES') or ROOT / '..' / 'shared' / 'images')
+    folder = images_folder()
     if not (folder / 'images.tsv').exists():
         return []
     with open(folder / 'images.tsv', encoding='utf-8') as file:

@@ -15,7 +15,8 @@ import time
 import pytest
 
 from cli_support import died_by
-from convert_support import GIB, MIB, missing, program, run, wait_for
+from convert_support import GIB, MIB, run
+from environment import missing, program, wait_for
 
 SIZE = 20 * MIB + 512 * 7  # no whole number of clusters, cylinders or MiB
 DETECTED = ['qcow2', 'vmdk', 'vdi', 'vpc', 'vpc-fixed']

@@ -14,8 +14,9 @@ import time
 import pytest
 
 from cli_support import died_by
-from convert_support import (GIB, KIB, MIB, TIMEOUT, Watched, dense, padded, program, run,
-                             same_image, same_raw, scatter, used)
+from convert_support import (GIB, KIB, MIB, TIMEOUT, Watched, dense, padded, run, same_image,
+                             same_raw, scatter, used)
+from environment import program
 
 SIZES = [512, MIB, 9 * MIB + 512, 40 * MIB]
 

@@ -2,10 +2,7 @@
 # Copyright (c) the vhdx authors
 """What the corpus tests share: running programs within bounds, and images made for a test."""
 
-import bz2
-import gzip
 import json
-import lzma
 import os
 import pathlib
 import shlex
@@ -15,30 +12,16 @@ import sys
 import tempfile
 from dataclasses import dataclass
 
-import pytest
+import vhdxref
+from sparsebytes import SparseBytes, pages_of_file, sha256_of_pages
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE.parent / 'lib'))
-
-# pylint: disable=wrong-import-position
-import vhdxref  # noqa: E402
-from sparsebytes import SparseBytes, pages_of_file, sha256_of_pages  # noqa: E402
-
-UNPACKERS = {'.gz': gzip, '.bz2': bz2, '.xz': lzma}
 MEMORY_LIMIT_KIB = 64 * 1024
 SECONDS_LIMIT = 10
 SLOW_SECONDS_LIMIT = 120  # under sanitizers and emulators
 # An emulator in front of the tool: it hashes a gigabyte in half a minute.
 EMULATED = len(shlex.split(os.environ.get('VHDX', ''))) > 1
 EMULATED_HASH_LIMIT = 1 << 30
-
-
-def missing(what):
-    """Skips a test for want of something, except where everything has to be there."""
-    if os.environ.get('CI') == 'true':
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 @dataclass
@@ -173,17 +156,6 @@ def same_pages(one, other):
                        if one.get(offset) != other.get(offset))
     assert not differing, 'content differs in %d pages, the first at %#x' % (len(differing),
                                                                              differing[0])
-
-
-def unpack(source, target):
-    """Unpacks a real image; what is zero becomes a hole."""
-    with UNPACKERS[source.suffix].open(source) as packed, open(target, 'wb') as file:
-        while chunk := packed.read(1 << 16):
-            if chunk.count(0) == len(chunk):
-                file.seek(len(chunk), os.SEEK_CUR)
-            else:
-                file.write(chunk)
-        file.truncate(file.tell())
 
 
 def scratch_folder(tmp_path_factory, name):

@@ -11,7 +11,8 @@ import subprocess
 
 import pytest
 
-from corpus_support import Made, missing, same_pages, scratch_folder
+from corpus_support import Made, same_pages, scratch_folder
+from environment import missing
 import corpus
 import vhdxdisk as disk
 from sparsebytes import SparseBytes, nonzero_pages, pages_of_file

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from corpus_support import EMULATED, EMULATED_HASH_LIMIT, error_line, missing, one_line, unpack
+from corpus_support import EMULATED, EMULATED_HASH_LIMIT, error_line, one_line
 from corpus_support import vhdxref
 
 NAMES = ('iotest-dynamic-1G.vhdx.bz2', 'test-disk2vhd.vhdx.bz2', 'vhdx-log-replay.vhdx.gz',
@@ -30,22 +30,6 @@ def table(images):
     """{file name: line} of images.tsv."""
     with open(images / 'images.tsv', encoding='utf-8', newline='') as file:
         return {row['file']: row for row in csv.DictReader(file, delimiter='\t')}
-
-
-@pytest.fixture(scope='module')
-def unpacked(images, tmp_path_factory):
-    """A function that gives the path of an unpacked image."""
-    folder = tmp_path_factory.mktemp('real')
-
-    def get(name):
-        target = folder / name.rsplit('.', 1)[0]
-        if not target.exists():
-            if not (images / name).exists():
-                missing('there is no %s in VHDX_IMAGES' % name)
-            unpack(images / name, target)
-            target.chmod(0o444)
-        return target
-    return get
 
 
 @pytest.fixture(scope='module', params=NAMES)

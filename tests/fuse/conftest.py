@@ -1,46 +1,29 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) the vhdx authors
-"""Fixtures of the tests of mounted images.
-
-VHDX is the command line of the tool, VHDX_IMAGES the folder of real images. Without FUSE tests are
-skipped, or fail if CI is true.
-"""
+"""Fixtures of the tests of mounted images, which need FUSE."""
 
 import faulthandler
 import os
-import pathlib
-import shutil
-import sys
 
 import pytest
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path += [str(HERE.parent / 'cli'), str(HERE.parent / 'lib')]
-
-# pylint: disable=wrong-import-position
-from cli_support import Tool, unpack  # noqa: E402
-from fuse_support import LIMIT, Mount, clear, missing  # noqa: E402
+from environment import missing, program
+from fuse_support import LIMIT, Mount, clear
 
 
 @pytest.fixture(scope='session')
-def vhdx(tmp_path_factory):
+def vhdx(vhdx, tmp_path_factory):
     """The tool, where it can mount."""
-    command = os.environ.get('VHDX')
-    if not command:
-        missing('VHDX is not set')
-    tool = Tool(command)
-    if tool.emulated:
+    if vhdx.emulated:
         pytest.skip('FUSE needs the kernel itself')
     if not os.access('/dev/fuse', os.R_OK | os.W_OK):
         missing('/dev/fuse is not there, or not for us')
-    if not shutil.which('fusermount3'):
-        missing('there is no fusermount3')
+    program('fusermount3')
     empty = tmp_path_factory.mktemp('empty')
-    done = tool('mount', empty / 'no-such-image', empty)
+    done = vhdx('mount', empty / 'no-such-image', empty)
     if 'built without FUSE' in done.stderr:
         missing('built without FUSE')
-    return tool
+    return vhdx
 
 
 @pytest.fixture(autouse=True)
@@ -81,21 +64,3 @@ def new_image(vhdx, tmp_path):
         vhdx.ok('create', '-q', *options, path, str(size))
         return path
     return make
-
-
-@pytest.fixture(scope='session')
-def unpacked(tmp_path_factory):
-    """A function that gives the path of a real image, unpacked; not to be changed."""
-    source = pathlib.Path(os.environ.get('VHDX_IMAGES') or ROOT / '..' / 'shared' / 'images')
-    target_folder = tmp_path_factory.mktemp('unpacked')
-
-    def get(name):
-        target = target_folder / name
-        if not target.exists():
-            packed = sorted(source.glob(name + '.*'))
-            if not packed:
-                missing(f'no image {name} in VHDX_IMAGES')
-            unpack(packed[0], target)
-            target.chmod(0o444)
-        return target
-    return get

@@ -5,18 +5,19 @@ hand, and file operations that Python does not have."""
 
 import ctypes
 import fcntl
+import functools
 import hashlib
 import os
 import pathlib
-import shutil
 import signal
 import struct
 import subprocess
-import time
 import uuid
 import zlib
 
 import pytest
+
+from environment import program, wait_for
 
 MIB = 1 << 20
 KEEP_SIZE, PUNCH_HOLE, COLLAPSE_RANGE, ZERO_RANGE = 1, 2, 8, 16  # of fallocate(2)
@@ -26,18 +27,10 @@ SANITIZED = bool(os.environ.get('VHDX_SANITIZED'))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def missing(what):
-    """Skips a test for want of something, except where everything has to be there."""
-    if os.environ.get('CI') == 'true':
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 def need(*programs):
     """Skips without these programs."""
-    for program in programs:
-        if not shutil.which(program, path=os.environ['PATH'] + ':/usr/sbin:/sbin'):
-            missing('there is no ' + program)
+    for name in programs:
+        program(name)
 
 
 def need_root():
@@ -76,12 +69,7 @@ def mounts():
     return found
 
 
-def wait_until(condition, what, seconds=30):
-    """Waits for something to become true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
+wait_until = functools.partial(wait_for, seconds=30)
 
 
 class Mount:

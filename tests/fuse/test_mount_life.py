@@ -16,8 +16,9 @@ import time
 
 import pytest
 
-from fuse_support import (MIB, ZERO_RANGE, ask_pid, fallocate, missing, mounts, need, need_root,
-                          pattern, read_at, run, same, sha256, wait_until, write_at)
+from fuse_support import (MIB, ZERO_RANGE, ask_pid, fallocate, mounts, need, need_root, pattern,
+                          read_at, run, same, sha256, wait_until, write_at)
+from environment import missing
 
 
 @pytest.fixture

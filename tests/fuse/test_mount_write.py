@@ -7,12 +7,11 @@ import errno
 import json
 import os
 import random
-import subprocess
 
 import pytest
 
-from fuse_support import (COLLAPSE_RANGE, KEEP_SIZE, MIB, PUNCH_HOLE, ZERO_RANGE, Mount, fallocate,
-                          mbr, need_root, pattern, read_at, run, same, sha256, write_at)
+from fuse_support import (COLLAPSE_RANGE, KEEP_SIZE, MIB, PUNCH_HOLE, ZERO_RANGE, fallocate, mbr,
+                          need_root, pattern, read_at, run, same, sha256, write_at)
 
 DATA = pattern('data', 3 * MIB)
 

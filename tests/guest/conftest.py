@@ -1,41 +1,18 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) the vhdx authors
-"""Fixtures of the tests with a real guest.
-
-VHDX is the tool's command line, VHDX_NBDKIT_PLUGIN the plugin's file, VHDX_IMAGES the folder of
-real images. Where one of these, QEMU, a kernel, or a program is missing, tests are skipped, or fail
-if CI is true. Without KVM QEMU emulates the processor, and all takes longer.
-"""
+"""Fixtures of the tests with a real guest, which need QEMU and a kernel. Without KVM QEMU emulates
+the processor, and all takes longer."""
 
 import faulthandler
 import os
-import pathlib
 import signal
 
 import pytest
 
-from guest_support import GUEST_SECONDS, HERE, Guest, Kit, find, missing
+from environment import missing, program
+from guest_support import GUEST_SECONDS, Guest, Kit
 from fuse_support import Mount
-from nbd_support import STOP_SECONDS, Server, Tool, unpack
-
-
-@pytest.fixture(scope='session')
-def vhdx():
-    """The tool."""
-    command = os.environ.get('VHDX')
-    if not command:
-        missing('VHDX is not set')
-    return Tool(command)
-
-
-@pytest.fixture(scope='session')
-def plugin():
-    """The plugin's path."""
-    path = os.environ.get('VHDX_NBDKIT_PLUGIN')
-    if not path or not os.path.exists(path):
-        missing('VHDX_NBDKIT_PLUGIN names no plugin')
-    find('nbdkit')
-    return os.path.abspath(path)
+from nbd_support import STOP_SECONDS, Server
 
 
 @pytest.fixture(scope='session')
@@ -111,7 +88,7 @@ def mount(vhdx, tmp_path):
     """A function that mounts an image."""
     if not os.access('/dev/fuse', os.R_OK | os.W_OK):
         missing('/dev/fuse is not there, or not for us')
-    find('fusermount3')
+    program('fusermount3')
     made = []
 
     def make(image, *options):
@@ -120,25 +97,6 @@ def mount(vhdx, tmp_path):
     yield make
     for one in reversed(made):
         one.clean_up()
-
-
-@pytest.fixture(scope='session')
-def unpacked(tmp_path_factory):
-    """A function that gives the path of a real image, unpacked; not to be changed."""
-    source = pathlib.Path(os.environ.get('VHDX_IMAGES') or
-                          HERE.parents[1] / '..' / 'shared' / 'images')
-    folder = tmp_path_factory.mktemp('unpacked')
-
-    def get(name):
-        target = folder / name
-        if not target.exists():
-            packed = sorted(source.glob(name + '.*'))
-            if not packed:
-                missing(f'no image {name} in VHDX_IMAGES')
-            unpack(packed[0], target)
-            target.chmod(0o444)
-        return target
-    return get
 
 
 @pytest.fixture

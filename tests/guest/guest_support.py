@@ -16,7 +16,6 @@ import os
 import pathlib
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[1:1] = [str(HERE.parent / 'nbd'), str(HERE.parent / 'fuse')]
 
 # pylint: disable=wrong-import-position
-from nbd_support import missing  # noqa: E402
+from environment import missing, program  # noqa: E402
 
 GUEST_SECONDS = 300  # for anything that a guest does, also without KVM on a busy machine
 MODULES = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4']
@@ -52,11 +51,6 @@ echo "end $?"
 poweroff -f || echo o >/proc/sysrq-trigger
 sleep 60
 '''
-
-
-def find(name):
-    """A program of this machine's."""
-    return shutil.which(name, path=PATH) or missing(name + ' is not installed')
 
 
 # ---- The initramfs -------------------------------------------------------------------------------
@@ -131,7 +125,7 @@ class Archive:
 
     def program(self, name, folder):
         """A program of this machine's, with its libraries."""
-        path = find(name)
+        path = program(name)
         self.file(folder + '/' + name, pathlib.Path(path).read_bytes())
         listing = subprocess.run(['ldd', path], stdout=subprocess.PIPE, text=True, check=False,
                                  stderr=subprocess.DEVNULL,  # "not a dynamic executable"
@@ -150,7 +144,7 @@ class Kit:
     """What all guests have in common. folder: for the guests that are tried."""
 
     def __init__(self, folder):
-        self.qemu = find('qemu-system-x86_64')
+        self.qemu = program('qemu-system-x86_64')
         self.kernel, modules_folder = find_kernel()
         archive = Archive()
         for name in ('proc', 'sys', 'dev', 'mnt'):
@@ -306,7 +300,7 @@ RECOVERY = re.compile(r'''
 
 def run(name, *arguments):
     """Runs a program of e2fsprogs' to its end."""
-    return subprocess.run([find(name), *map(os.fspath, arguments)], stdin=subprocess.DEVNULL,
+    return subprocess.run([program(name), *map(os.fspath, arguments)], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors='replace', timeout=GUEST_SECONDS, check=False)
 

@@ -2,57 +2,15 @@
 # Copyright (c) the vhdx authors
 """Fixtures of the tests of the NBD server.
 
-VHDX is the tool's command line, VHDX_NBDKIT_PLUGIN the plugin's file, VHDX_IMAGES the folder of
-real images. Where one of these, nbdkit or a client is missing, tests are skipped, or fail if CI is
-true. VHDX_NBDKIT_PRELOAD is loaded into nbdkit before the plugin of a sanitizer build. Tests
-marked slow run only with --slow-seconds N, and for about that long.
+VHDX_NBDKIT_PRELOAD is loaded into nbdkit before the plugin of a sanitizer build.
 """
 
 import os
-import pathlib
 
 import pytest
 
-from nbd_support import ROOT, Server, Tool, missing, ok, program, unpack
-
-
-def pytest_addoption(parser):
-    """--slow-seconds lets slow tests run."""
-    parser.addoption('--slow-seconds', type=int, default=0, help='how long slow tests may take')
-
-
-def pytest_configure(config):
-    """The marker."""
-    config.addinivalue_line('markers', 'slow: takes as long as --slow-seconds says')
-
-
-def pytest_collection_modifyitems(config, items):
-    """Leaves slow tests out."""
-    if config.getoption('--slow-seconds') > 0:
-        return
-    slow = [item for item in items if item.get_closest_marker('slow')]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
-
-
-@pytest.fixture(scope='session')
-def vhdx():
-    """The tool."""
-    command = os.environ.get('VHDX')
-    if not command:
-        missing('VHDX is not set')
-    return Tool(command)
-
-
-@pytest.fixture(scope='session')
-def plugin():
-    """The plugin's path."""
-    path = os.environ.get('VHDX_NBDKIT_PLUGIN')
-    if not path or not os.path.exists(path):
-        missing('VHDX_NBDKIT_PLUGIN names no plugin')
-    program('nbdkit')
-    return os.path.abspath(path)
+from environment import missing, program
+from nbd_support import Server, ok
 
 
 @pytest.fixture
@@ -103,24 +61,6 @@ def filled(image, serve):
         server.stop()
         return path
     return make
-
-
-@pytest.fixture(scope='session')
-def unpacked(tmp_path_factory):
-    """A function that gives the path of a real image, unpacked; not to be changed."""
-    source = pathlib.Path(os.environ.get('VHDX_IMAGES') or ROOT / '..' / 'shared' / 'images')
-    folder = tmp_path_factory.mktemp('unpacked')
-
-    def get(name):
-        target = folder / name
-        if not target.exists():
-            packed = sorted(source.glob(name + '.*'))
-            if not packed:
-                missing(f'no image {name} in VHDX_IMAGES')
-            unpack(packed[0], target)
-            target.chmod(0o444)
-        return target
-    return get
 
 
 @pytest.fixture

@@ -3,22 +3,11 @@
 """What the tests of the NBD server share: servers, connections, and programs run within bounds."""
 
 import os
-import pathlib
 import re
-import shutil
 import signal
 import subprocess
-import sys
-import time
 
-import pytest
-
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path[1:1] = [str(HERE.parent / 'lib'), str(HERE.parent / 'cli')]
-
-# pylint: disable=wrong-import-position
-from cli_support import Tool, unpack  # noqa: E402,F401  pylint: disable=unused-import
+from environment import missing, program, wait_for
 
 try:
     import nbd
@@ -30,18 +19,6 @@ START_SECONDS = 20
 STOP_SECONDS = 30
 CLIENT_SECONDS = 120
 DATA, HOLE = 0, 3 # base:allocation: hole and zero are bits
-
-
-def missing(what):
-    """Skips a test for want of something, except where everything has to be there."""
-    if os.environ.get('CI') == 'true':
-        pytest.fail(what)
-    pytest.skip(what)
-
-
-def program(name):
-    """A program that must be installed."""
-    return shutil.which(name) or missing(name + ' is not installed')
 
 
 def server_program():
@@ -64,14 +41,6 @@ def ok(*command, **more):
     done = run(*command, **more)
     assert done.returncode == 0, done
     return done.stdout
-
-
-def wait_for(condition, what, seconds=START_SECONDS):
-    """Waits until something is true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, 'timeout: ' + what
-        time.sleep(0.005)
 
 
 def nbdkit_command(plugin, *arguments, options=()):

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 # pylint: disable=wrong-import-order
-from nbd_support import DATA, HOLE, KIB, MIB, data_of, extents_of, nbd, ok, program, read_all, used
+from nbd_support import DATA, HOLE, KIB, MIB, data_of, extents_of, nbd, ok, read_all, used
+from environment import program
 from vhdxdisk import BITMAP_PRESENT, PARTIAL, bat_entry
 from vhdximage import Image
 

@@ -9,7 +9,8 @@ import struct
 
 import pytest
 
-from nbd_support import DATA, HOLE, MIB, STOP_SECONDS, data_of, extents_of, missing, ok, program
+from nbd_support import DATA, HOLE, MIB, STOP_SECONDS, data_of, extents_of, ok
+from environment import missing, program
 from nbd_support import run, sha256_of, used
 
 

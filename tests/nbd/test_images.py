@@ -6,17 +6,16 @@ import csv
 import errno
 import hashlib
 import os
-import pathlib
 import subprocess
 
 import pytest
 
+from environment import images_folder
 from nbd_support import HOLE, MIB, STOP_SECONDS, data_of, extents_of, log_state, nbd
 from nbd_support import nbdkit_command, ok, read_all, sha256_of
 # pylint: disable=wrong-import-order
 import corpus
 from sparsebytes import Ranges, nonzero_pages
-from vhdxdisk import BITMAP_PRESENT  # noqa: F401  pylint: disable=unused-import
 
 WALK_LIMIT = 2 << 40 # bytes: an answer covers at most 4 GiB
 READ_LIMIT = 64 * MIB
@@ -156,9 +155,7 @@ def test_real(name, unpacked, serve, tmp_path):
 
 def row_of(path, name):
     """The line of images.tsv."""
-    source = os.environ.get('VHDX_IMAGES') or \
-        pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'images'
-    with open(os.path.join(source, 'images.tsv'), encoding='utf-8', newline='') as file:
+    with open(images_folder() / 'images.tsv', encoding='utf-8', newline='') as file:
         rows = {row['file'].rsplit('.', 1)[0]: row for row in csv.DictReader(file, delimiter='\t')}
     assert path.exists()
     return rows[name]

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from nbd_support import CLIENT_SECONDS, MIB, nbd, ok, program, read_all, sha256_of
+from nbd_support import CLIENT_SECONDS, MIB, nbd, ok, read_all, sha256_of
+from environment import program
 # pylint: disable=wrong-import-order
 import vhdxref
 

@@ -11,7 +11,8 @@ import subprocess
 
 import pytest
 
-from nbd_support import KIB, MIB, STOP_SECONDS, log_state, missing, nbd, ok, program, run
+from nbd_support import KIB, MIB, STOP_SECONDS, log_state, nbd, ok, run
+from environment import missing, program
 from nbd_support import server_program, sha256_of, wait_for
 # pylint: disable=wrong-import-order
 import vhdxref

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from nbd_support import MIB, STOP_SECONDS, log_state, missing, nbd, ok, program, run, sha256_of
+from nbd_support import MIB, STOP_SECONDS, log_state, nbd, ok, run, sha256_of
+from environment import missing, program
 from nbd_support import wait_for
 
 

@@ -7,17 +7,13 @@ import hashlib
 import json
 import os
 import struct
-import sys
 import zlib
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'lib'))
-
-# pylint: disable=wrong-import-position
-import vhdxdisk as disk  # noqa: E402
-import vhdxref  # noqa: E402
-from sparsebytes import SparseBytes, pages_of_file  # noqa: E402
-from vhdxdisk import KIB, MIB  # noqa: E402
-from vhdximage import Image, pattern  # noqa: E402
+import vhdxdisk as disk
+import vhdxref
+from sparsebytes import SparseBytes, pages_of_file
+from vhdxdisk import KIB, MIB
+from vhdximage import Image, pattern
 
 HEADERS, TABLES = (64 * KIB, 128 * KIB), (192 * KIB, 128 * KIB)
 IDENTIFIER, HEAD = (0, 64 * KIB), (0, MIB)

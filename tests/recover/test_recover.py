@@ -3,6 +3,7 @@
 """vhdx recover: images with parts wiped."""
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -410,13 +411,14 @@ REAL = {
 
 
 @pytest.mark.parametrize('name', REAL)
-def test_real(recover, real_image, vhdx, name):
+def test_real(recover, unpacked, vhdx, name):
     """Real images without their first MiB."""
     if 'differential' in name:
-        real_image('ntfs-parent.vhdx.xz')
-    path = real_image(name)
+        shutil.copy(unpacked('ntfs-parent.vhdx.xz'), recover.folder)
+    path = shutil.copy(unpacked(name), recover.folder)
+    os.chmod(path, 0o600)
     wipe(path, HEAD)
-    outcome = recover.run(str(path), '-O', 'vhdx', out='new.vhdx')
+    outcome = recover.run(path, '-O', 'vhdx', out='new.vhdx')
     assert outcome.code == 0, outcome.err
     assert vhdx.ok('hash', outcome.out, bounded=False).decode().startswith(REAL[name])
 

@@ -11,13 +11,11 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 from collections import namedtuple
 
 import pytest
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'lib'))
-import vhdxref  # pylint: disable=wrong-import-position
+import vhdxref
 
 try:
     import pyvhdi
