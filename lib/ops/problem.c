@@ -41,7 +41,7 @@ static const struct problem_text texts[] = {
     { VHDX_P_HEADER_RESERVED, NOTE, SAFE, "header-reserved", "nothing: the bytes are ignored",
       "clears the bytes" },
     { VHDX_P_HEADERS_LOST, FATAL, ALL, "headers-lost", "the image cannot be opened",
-      "builds new headers; a log is not replayed, since nothing says where it is" },
+      "builds new headers; a log is replayed if one is found that was in use" },
     { VHDX_P_HEADERS_AMBIGUOUS, FATAL, ALL, "headers-ambiguous",
       "the image cannot be opened: neither header is known to be the current one",
       "takes the one whose log can be replayed, else the first" },

@@ -267,3 +267,100 @@ int recover_found_log(struct recover *rc, bool *ret_replayed, struct vhdx_error 
     *ret_replayed = rc->brought.count != before;
     return r;
 }
+
+/* ---- For a repair --------------------------------------------------------------------------- */
+
+struct copy {
+    const struct vhdx_io *from, *to;
+    struct vhdx_error *err;
+};
+
+static int copy_change(uint64_t offset, uint64_t length, bool zero, void *opaque)
+{
+    const struct copy *c = opaque;
+    CLEANUP_FREE uint8_t *buf = malloc(COMPARE_STEP);
+    int r = buf ? 0 : fail_nomem(c->err);
+
+    (void)zero;
+    for (uint64_t at = 0, n; at < length && r == 0; at += n) {
+        n = min_u64(COMPARE_STEP, length - at);
+        r = io_pread(c->from, buf, (size_t)n, offset + at, c->err);
+        if (r == 0)
+            r = io_pwrite(c->to, buf, (size_t)n, offset + at, c->err);
+    }
+    return r;
+}
+
+/* The search passes over what cannot be read; a repair must not, or it would leave out a log. */
+struct witness {
+    const struct vhdx_io *file;
+    int failure;     /* -errno of the first read that failed */
+    uint64_t offset; /* where that was */
+};
+
+static int witness_pread(void *opaque, void *buf, size_t len, uint64_t offset)
+{
+    struct witness *w = opaque;
+    int r = w->file->pread(w->file->opaque, buf, len, offset);
+
+    if (r < 0 && w->failure == 0) {
+        w->failure = r;
+        w->offset = offset;
+    }
+    return r;
+}
+
+static int witness_size(void *opaque, uint64_t *ret)
+{
+    const struct witness *w = opaque;
+
+    return w->file->size(w->file->opaque, ret);
+}
+
+/* What the replay has made of the rehearsal goes into the file; done again, it is the same. */
+static int perform(const struct recover *rc, const struct vhdx_io *io, struct vhdx_error *err)
+{
+    struct copy copy = { rc->io, io, err };
+    uint64_t size = 0;
+
+    int r = io_size(io, &size, err);
+    if (r == 0 && size < rc->size)
+        r = io_truncate(io, rc->size, err);
+    if (r == 0)
+        r = scratch_changes(rc->io, copy_change, &copy);
+    return r == 0 ? io_flush(io, err) : r;
+}
+
+int recover_lost_log(const struct vhdx_io *holes, const struct vhdx_io *io, bool *ret_replayed,
+                     struct vhdx_error *err)
+{
+    const struct vhdx_recover_options silent = { .struct_size = sizeof silent };
+    CLEANUP_FREE struct recover *rc = calloc(1, sizeof *rc);
+    struct witness witness = { .file = io };
+    const struct vhdx_io watched = { .struct_size = sizeof watched, .opaque = &witness,
+                                     .pread = witness_pread, .size = witness_size };
+    struct vhdx_io rehearsal;
+
+    *ret_replayed = false;
+    if (!rc)
+        return fail_nomem(err);
+    int r = scratch_open(&watched, &rehearsal, err);
+    if (r < 0)
+        return r;
+    rc->file = holes;
+    rc->io = &rehearsal;
+    rc->opts = &silent;
+    r = io_size(io, &rc->size, err);
+    if (r == 0)
+        r = recover_scan(rc, err);
+    if (r == 0)
+        r = recover_found_log(rc, ret_replayed, err);
+    if (r == 0 && witness.failure < 0)
+        r = fail_errno(err, -witness.failure, witness.offset, "looking for a log");
+    if (r == 0 && *ret_replayed)
+        r = perform(rc, io, err);
+    io_close(&rehearsal);
+    space_end(&rc->data);
+    ranges_free(&rc->brought);
+    return r;
+}

@@ -234,7 +234,7 @@ static void take(struct recover *rc, uint64_t offset, enum mib_kind kind, enum m
 /* Where there may be something next: in the file, or brought by the log. */
 static uint64_t next_data(const struct recover *rc, uint64_t offset)
 {
-    uint64_t next = file_next_data(rc->file, offset);
+    uint64_t next = rc->file ? file_next_data(rc->file, offset) : offset;
     struct range brought;
 
     if (ranges_next(&rc->brought, offset, rc->size, &brought))

@@ -121,7 +121,7 @@ struct recover_plan {
 struct recover {
     const char *path;
     const struct vhdx_recover_options *opts;
-    const struct vhdx_io *file; /* knows where holes are */
+    const struct vhdx_io *file; /* knows where holes are; or NULL */
     const struct vhdx_io *io;   /* the scratch file */
     uint64_t size;              /* of it, its log replayed, before anything is added */
     uint32_t confidence;        /* the least so far */
@@ -166,6 +166,11 @@ int recover_progress(const struct recover *rc, uint64_t done, struct vhdx_error 
    what was found before may be out of date. */
 int recover_known_log(struct recover *rc, struct vhdx_error *err);
 int recover_found_log(struct recover *rc, bool *ret_replayed, struct vhdx_error *err);
+
+/* The same for a repair of a file without headers: what a log holds that a search finds, and that
+   has not reached its place, is written there. holes: a file that knows where io has holes. */
+int recover_lost_log(const struct vhdx_io *holes, const struct vhdx_io *io, bool *ret_replayed,
+                     struct vhdx_error *err);
 
 /* Reads what is left of metadata at offset; false if nothing is. */
 bool recover_read_metadata(const struct recover *rc, uint64_t offset,

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "ops/recover.h"
 #include "ops/repair.h"
 #include "util/cleanup.h"
 #include "util/limits.h"
@@ -65,13 +66,17 @@ static bool lost_headers_apply(const struct repair *r)
     return repair_may(r, VHDX_P_HEADERS_LOST);
 }
 
-/* Nothing says where the log was, or what GUIDs the image had. */
+/* Nothing says where the log was, or what GUIDs the image had. A log that is found, and whose last
+   session had not ended, is replayed, since nothing will say later that it counts. */
 static int mend_lost_headers(struct repair *r, struct vhdx_error *err)
 {
     struct header h = { 0 };
+    bool is_replayed;
     uint64_t end;
 
-    int c = find_end(r, &end, err);
+    int c = recover_lost_log(r->holes, r->io, &is_replayed, err);
+    if (c == 0)
+        c = find_end(r, &end, err);
     if (c == 0)
         c = make_log(r, end, &h, err);
     if (c == 0 && !guid_random(&h.data_write_guid))
@@ -82,8 +87,9 @@ static int mend_lost_headers(struct repair *r, struct vhdx_error *err)
         c = repair_put_headers(r, h, err);
     if (c == 0)
         repair_done(r, VHDX_P_HEADERS_LOST, HEADER_OFFSET(0), 0, 0,
-                    "headers: built anew, with an empty log at %#" PRIx64
-                    "; children of the image no longer recognise it", h.log_offset);
+                    "headers: built anew, with an empty log at %#" PRIx64 "%s"
+                    "; children of the image no longer recognise it", h.log_offset,
+                    is_replayed ? "; what was found in the old one was replayed" : "");
     return c;
 }
 

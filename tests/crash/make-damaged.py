@@ -23,7 +23,7 @@ LARGEST = 48 << 20  # of a file; nothing is learnt from a longer one
 CHOSEN = """
 ident_upper_case_child ident_and_header_1_zero header_1_signature header_2_checksum_child
 header_1_checksum_dirty header_2_checksum_with_old_log header_1_zero_with_log headers_reserved
-headers_lost_checksum headers_ambiguous_with_log header_sequence_top_dirty
+headers_lost_checksum headers_lost_with_log headers_ambiguous_with_log header_sequence_top_dirty
 header_log_offset_unaligned_dirty
 table_1_checksum table_2_signature_child table_1_zero tables_differ_in_offset
 regions_not_required region_cut_bat_unaligned

@@ -93,6 +93,19 @@ bent('headers_lost_in_two_ways', [205], two_ways.__doc__, two_ways, reached=Fals
 bent('headers_lost_by_version', [205], two_other_ways.__doc__, two_other_ways, reached=False)
 bent('headers_lost_both_versions', [205], 'Both are of an unknown version.',
      lambda image: image.both(version=3), reached=False)
+
+
+@damage(205, reached=False)
+def headers_lost_with_log():
+    """Neither says where the log is, without which all data would be gone."""
+    image = dirty()
+    image.lost = []
+    log_bat(image)
+    for at in disk.HEADER_AT:
+        image.render().zero(at, 4096)
+    return image
+
+
 close_to('headers_lost_not', [205, 206], 'One of them is still there.',
          header(1, spoiled=True), found=(202,))
 
