@@ -32,6 +32,7 @@ struct pass {
     uint64_t anchors;       /* seen in the first */
     uint64_t bitmap_index;  /* the next sector bitmap block's entry */
     uint64_t partial;       /* partially present blocks of this chunk so far */
+    uint64_t partial_end;   /* where their bits end in its sector bitmap, in bytes */
     uint64_t expected;      /* where the next block lies if it follows the last one in the file */
     bool has_expected;
 };
@@ -70,6 +71,7 @@ static bool loses_data(enum vhdx_problem problem)
     case VHDX_P_BAT_STATE:
     case VHDX_P_BAT_HEADER_SECTION:
     case VHDX_P_BAT_PAST_END:
+    case VHDX_P_BAT_CUT:
     case VHDX_P_BAT_ON_REGION:
     case VHDX_P_BAT_OVERLAP:
     case VHDX_P_BITMAP_MISSING:
@@ -92,14 +94,26 @@ static int entry_found(struct pass *p, uint64_t index, enum vhdx_problem problem
     uint64_t offset, length, number;
     va_list args;
 
-    va_start(args, fmt);
-    fail_va(&text, VHDX_E_CORRUPT, 0, fmt, args);
-    va_end(args);
-    bat_entry_name(p->g, index, name);
     check_block_range(p->g, index, &offset, &length);
-    check_found(p->c, problem, entry_at(p, index), offset, length,
-                "BAT entry %" PRIu64 " (%s): %s", index, name, text.message);
-    if (loses_data(problem) && !bat_index_is_bitmap(p->g, index, &number))
+    bool is_payload = !bat_index_is_bitmap(p->g, index, &number);
+    if (problem == VHDX_P_BAT_CUT && is_payload) {
+        uint64_t there = image_size(p->img) - bat_file_offset(*entry);
+        offset += there;
+        length -= there;
+        p->c->cut_offset = offset;
+        p->c->cut_length = length;
+    }
+    if (check_tells(p->c, problem)) {
+        va_start(args, fmt);
+        fail_va(&text, VHDX_E_CORRUPT, 0, fmt, args);
+        va_end(args);
+        bat_entry_name(p->g, index, name);
+        check_found(p->c, problem, entry_at(p, index), offset, length,
+                    "BAT entry %" PRIu64 " (%s): %s", index, name, text.message);
+    } else {
+        check_counted(p->c, problem);
+    }
+    if (loses_data(problem) && is_payload)
         p->c->result.lost_bytes += length;
 
     const struct check_hands *hands = p->c->hands;
@@ -147,22 +161,23 @@ static bool lies_on_region(const struct pass *p, uint64_t offset, uint64_t len)
     return false;
 }
 
-static int check_end_of_file(struct pass *p, uint64_t index, bool is_bitmap, uint64_t *entry)
+/* *ret_lost: the block cannot be used. What is missing of payload is zeros; but bits of a bitmap
+   that are missing, and needed, would show what the parent has. */
+static int check_end_of_file(struct pass *p, uint64_t index, bool is_bitmap, uint64_t *entry,
+                             bool *ret_lost)
 {
     uint64_t size = image_size(p->img), offset = bat_file_offset(*entry);
     uint64_t virtual_offset, needed = BITMAP_BLOCK_SIZE;
 
     if (!is_bitmap)
         check_block_range(p->g, index, &virtual_offset, &needed);
+    *ret_lost = offset >= size ||
+                (is_bitmap && p->partial > 0 && offset + p->partial_end > size);
     if (range_fits(offset, needed, size))
         return 0;
-    if (offset < size)
-        return entry_found(p, index, VHDX_P_BAT_CUT, entry,
-                           "file offset is %#" PRIx64 ", but the file ends at %#" PRIx64
-                           ", inside the block", offset, size);
-    return entry_found(p, index, VHDX_P_BAT_PAST_END, entry,
-                       "file offset is %#" PRIx64 ", but the file ends at %#" PRIx64, offset,
-                       size);
+    return entry_found(p, index, *ret_lost ? VHDX_P_BAT_PAST_END : VHDX_P_BAT_CUT, entry,
+                       "file offset is %#" PRIx64 ", but the file ends at %#" PRIx64 "%s", offset,
+                       size, offset < size ? ", inside the block" : "");
 }
 
 /* A present block: does it lie in the file, and on nothing else? */
@@ -170,11 +185,12 @@ static int check_place(struct pass *p, uint64_t index, bool is_bitmap, uint64_t 
 {
     uint64_t before = *entry, offset = bat_file_offset(before);
     uint64_t len = block_length(p, is_bitmap);
+    bool is_lost;
 
-    int r = check_end_of_file(p, index, is_bitmap, entry);
+    int r = check_end_of_file(p, index, is_bitmap, entry, &is_lost);
     if (r < 0 || *entry != before)
         return r;
-    if (offset >= image_size(p->img)) {
+    if (is_lost) {
         p->c->first_lost = min_u64(p->c->first_lost, offset);
         *entry = 0;
         return 0;
@@ -200,6 +216,16 @@ static void count_block(struct pass *p, uint64_t offset)
     r->fragmented_blocks += p->has_expected && offset != p->expected;
     p->expected = offset + block_length(p, false);
     p->has_expected = true;
+}
+
+static void count_partial(struct pass *p, uint64_t index)
+{
+    uint64_t offset, length, sector_mask = (UINT64_C(1) << CHUNK_SECTORS_SHIFT) - 1;
+
+    check_block_range(p->g, index, &offset, &length);
+    if (length > 0)
+        p->partial_end = (((offset + length - 1) >> p->g->sector_shift) & sector_mask) / 8 + 1;
+    p->partial++;
 }
 
 /* A block that is not present, but has an offset. */
@@ -233,7 +259,8 @@ static int check_payload(struct pass *p, uint64_t index, uint64_t entry)
         r = check_place(p, index, false, &entry);
     if (r == 0 && bat_is_present(entry)) {
         count_block(p, bat_file_offset(entry));
-        p->partial += bat_state(entry) == BLOCK_PARTIALLY_PRESENT;
+        if (bat_state(entry) == BLOCK_PARTIALLY_PRESENT)
+            count_partial(p, index);
     }
     return r;
 }

@@ -54,6 +54,17 @@ static void add_finding(struct check *c, enum vhdx_problem problem, const struct
         c->opts->finding(&finding, c->opts->opaque);
 }
 
+bool check_tells(const struct check *c, enum vhdx_problem problem)
+{
+    return c->opts->finding && c->counts[check_slot(problem)] < LIMIT_FINDINGS_REPORTED;
+}
+
+void check_counted(struct check *c, enum vhdx_problem problem)
+{
+    count_finding(c, problem_text(problem));
+    c->counts[check_slot(problem)]++;
+}
+
 void check_found(struct check *c, enum vhdx_problem problem, uint64_t file_offset,
                  uint64_t virtual_offset, uint64_t virtual_length, const char *fmt, ...)
 {

@@ -55,6 +55,7 @@ struct check {
     uint64_t counts[CHECK_SLOTS]; /* findings of each problem */
     struct vhdx_check_result result;
     uint64_t last_end;    /* where the last structure that begins in the file ends */
+    uint64_t cut_offset, cut_length; /* of the disk: what the file's end cuts off a block */
     uint64_t first_lost;  /* where the first block past the end of the file lies; UINT64_MAX */
     uint64_t lost_entries; /* of pages that were moved */
     uint64_t orphans;     /* stretches with data that nothing owns and that could be a block whose
@@ -86,6 +87,11 @@ static inline uint64_t check_count(const struct check *c, enum vhdx_problem prob
 void check_found(struct check *c, enum vhdx_problem problem, uint64_t file_offset,
                  uint64_t virtual_offset, uint64_t virtual_length, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
+
+/* Whether anybody would be told of one more finding of this problem. Where there are millions, the
+   others are only counted. */
+bool check_tells(const struct check *c, enum vhdx_problem problem);
+void check_counted(struct check *c, enum vhdx_problem problem);
 
 /* How far the check is, in bytes of the virtual disk; VHDX_E_CANCELLED if that was enough. */
 int check_progress(struct check *c, uint64_t done, struct vhdx_error *err);

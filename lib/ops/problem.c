@@ -153,7 +153,8 @@ static const struct problem_text texts[] = {
 
     { VHDX_P_BAT_SMALL, FATAL, NONE, "bat-small", "the image cannot be opened", "" },
     { VHDX_P_BAT_STATE, ERROR, ALL, "bat-state",
-      "the block cannot be read; small images cannot be opened", "gives the block up" },
+      "the block cannot be read; small images cannot be opened",
+      "makes the block present if its place is in the file and nothing else's, else gives it up" },
     { VHDX_P_BAT_RESERVED, ERROR, SAFE, "bat-reserved",
       "the block cannot be read; small images cannot be opened", "clears the bits" },
     { VHDX_P_BAT_HEADER_SECTION, ERROR, ALL, "bat-header-section",

@@ -463,10 +463,13 @@ static int mend_short_file(struct repair *r, struct vhdx_error *err)
     int c = io_truncate(r->io, size, err);
     if (c == 0)
         c = io_flush(r->io, err);
-    for (size_t i = 0; i < ARRAY_LEN(short_files) && c == 0; i++)
+    for (size_t i = 0; i < ARRAY_LEN(short_files) && c == 0; i++) {
+        bool is_cut = short_files[i] == VHDX_P_BAT_CUT;
         if (repair_may(r, short_files[i]))
-            repair_done(r, short_files[i], VHDX_OFFSET_NONE, 0, 0,
+            repair_done(r, short_files[i], VHDX_OFFSET_NONE, is_cut ? r->check->cut_offset : 0,
+                        is_cut ? r->check->cut_length : 0,
                         "file: %s to %" PRIu64 " bytes", what, size);
+    }
     return c;
 }
 

@@ -263,6 +263,29 @@ static uint64_t lost_entry(const struct geometry *g, uint64_t index)
                                                                     : BLOCK_NOT_PRESENT;
 }
 
+/*
+ * Only the state is damaged if the place lies whole in the file and nothing else claims it. What a
+ * child has in a block of its own depends on the state, so there it says too little. ret: the entry
+ * that it was, probably.
+ */
+static bool keeps_place(struct bat_repair *b, const struct check *c, uint64_t index,
+                        uint64_t entry, uint64_t *ret)
+{
+    struct check *seen = b->r->check;
+    uint64_t offset = bat_file_offset(entry), virtual_offset, length, number;
+    bool is_bitmap = bat_index_is_bitmap(&c->image->geometry, index, &number);
+
+    check_block_range(&c->image->geometry, index, &virtual_offset, &length);
+    if (length == 0 || (!is_bitmap && c->image->geometry.has_parent))
+        return false;
+    length = is_bitmap ? BITMAP_BLOCK_SIZE : UINT64_C(1) << c->image->geometry.block_shift;
+    if (offset < HEADER_SECTION_SIZE || !range_fits(offset, length, image_size(c->image)) ||
+        !space_claim(&seen->image->space, offset, length))
+        return false;
+    *ret = offset | (is_bitmap ? BITMAP_PRESENT : BLOCK_FULLY_PRESENT);
+    return true;
+}
+
 static void tell_entry(struct bat_repair *b, const struct check *c, uint64_t index,
                        enum vhdx_problem problem, const char *what, bool is_lost)
 {
@@ -309,6 +332,12 @@ static int mend_entry(struct check *c, uint64_t index, enum vhdx_problem problem
         break;
     case VHDX_P_BAT_CUT:
         return 0; /* the end of the file is another step's */
+    case VHDX_P_BAT_STATE:
+        if (keeps_place(b, c, index, now, &now)) {
+            what = "state became 6 (present): its place is in the file, and nothing else's";
+            break;
+        }
+        /* fall through */
     default:
         now = lost_entry(&c->image->geometry, index);
         what = "given up";

@@ -116,9 +116,21 @@ class Made:
         return {name: os.stat(os.path.join(self.folder, name)).st_mtime_ns
                 for name in sorted(os.listdir(self.folder))}
 
+    def _ranges(self, *names):
+        return Ranges((at, at + length) for name in names
+                      for at, length in getattr(self.image, name, [])).pairs()
+
+    def missing(self):
+        """The ranges of the disk that the file ends before."""
+        return self._ranges('missing')
+
+    def unread(self):
+        """The ranges of the disk that cannot be read before they are repaired."""
+        return self._ranges('missing', 'lost', 'unread')
+
     def lost(self):
         """The ranges of the disk that are lost."""
-        return Ranges((at, at + length) for at, length in self.image.lost).pairs()
+        return self._ranges('missing', 'lost')
 
     def remove(self):
         """Removes the folder."""

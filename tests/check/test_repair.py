@@ -80,8 +80,9 @@ def nothing_to_do(repaired, *_):
 
 
 def lost(repaired, *_):
-    """What was given up is listed exactly; a safe repair gives nothing up."""
-    lost = repaired.made.lost() if repaired.level == 'all' else []
+    """What was given up is listed exactly; a safe repair gives nothing up, but says what the file
+    does not have."""
+    lost = repaired.made.lost() if repaired.level == 'all' else repaired.made.missing()
     assert repaired.lost() == lost
     assert repaired.repair['lost-bytes'] == sum(end - start for start, end in lost)
 
@@ -97,7 +98,7 @@ def content(repaired, *_):
         content = read_strictly(made.path)
         same_content(content, made.image.content)
     elif not any(severity_of(i) == 'fatal' or i > 800 for i in bad(repaired.expected)):
-        same_content(read_leniently(made.path), made.image.content, made.lost())
+        same_content(read_leniently(made.path), made.image.content, made.unread())
 
 
 def dry_run(repaired, *_):

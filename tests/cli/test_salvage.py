@@ -150,8 +150,15 @@ def test_the_last_block_of_an_odd_disk(salvage, lib, tmp_path):
 
 def test_a_bad_state(salvage, sample, tmp_path):
     image = sample()
-    lose(image, 3, image.place_of(3) | 4)
+    lose(image, 3, image.place_of(2) | 4)
     salvage.expect(image.save(tmp_path), [block(3)], image.content)
+
+
+def test_a_bad_state_at_a_good_place(salvage, sample, tmp_path):
+    """The block is there."""
+    image = sample()
+    image.bat[image.payload_index(3)] = image.place_of(3) | 4
+    salvage.expect(image.save(tmp_path), [], image.content)
 
 
 def test_two_blocks_at_one_place(salvage, sample, tmp_path):

@@ -17,13 +17,38 @@ NO_PARENT = ('dynamic', 'fixed', 'sector4096', 'block32m', 'dirty')
 
 bent('bat_state_4', [], 'The reserved state.', lambda image: lost_block(image, 4, 4), KINDS,
      counts={602: 1})
-bent('bat_state_4_with_offset', [], 'With the place of nothing.',
-     lambda image: lost_block(image, 4, 4, image.hole), ('dynamic', 'child'), counts={602: 1})
+bent('bat_state_4_with_offset', [], 'In a child nobody knows whether all of it was its own.',
+     lambda image: lost_block(image, 4, 4, image.hole), ('child',), counts={602: 1})
 bent('bat_state_4_thrice', [], 'One finding each, also for the first and the last block but one.',
      lambda image: [lost_block(image, block, 4) for block in (1, 3, 6)], ('dynamic', 'child'),
      counts={602: 3})
-bent('bat_state_partial', [], 'PARTIALLY_PRESENT where there is no parent.',
-     lambda image: lost_block(image, 4, PARTIAL, image.hole), NO_PARENT, counts={602: 1})
+
+
+def only_state(state):
+    """A block with data whose place is right, and its own."""
+    def bend(image):
+        image.make_full(4, image.hole)
+        image.mark(4, 'kept', 4096)
+        entry_at(image, 4, state, image.hole)
+        image.unread = [(4 * image.block_size, image.block_size)]
+    return bend
+
+
+# Until its state is right, its place is one that nothing owns.
+bent('bat_state_4_of_data', [], only_state.__doc__, only_state(4), NO_PARENT,
+     counts={602: 1, 105: None}, safe=(602, 105))
+bent('bat_state_partial', [], 'PARTIALLY_PRESENT where there is no parent.', only_state(PARTIAL),
+     NO_PARENT, counts={602: 1, 105: None}, safe=(602, 105))
+for _where, _place in (('taken', lambda image: image.place_of(2)),
+                       ('log', lambda image: image.log_at),
+                       ('metadata', lambda image: image.metadata_at),
+                       ('past_end', lambda image: image.file.size - MIB),
+                       ('top', lambda _: ((1 << 44) - 1) * MIB)):
+    bent('bat_state_4_' + _where, [], 'A place that cannot be its own.',
+         lambda image, p=_place: lost_block(image, 4, 4, p(image)), ('block2m',), counts={602: 1})
+bent('bat_state_4_twice', [], 'Two that name one place: the first one has it.',
+     lambda image: [only_state(4)(image), lost_block(image, 5, 4, image.hole)],
+     counts={602: 2, 105: 1}, safe=(602, 105))
 
 
 @near(602, 615)

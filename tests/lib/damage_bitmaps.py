@@ -152,7 +152,7 @@ bitmap('partial_overlap', [], on_block.__doc__, on_block, loses=(5,), counts={60
 
 # ---- The end of the file ------------------------------------------------------------------------
 
-def at_the_end(length):
+def at_the_end(length, loses=()):
     """The bitmap is the last thing in the file."""
     child = child_of(full_base())
     child.lost = []
@@ -164,12 +164,18 @@ def at_the_end(length):
     child.put_sectors(5 * MIB, pattern('five', 512))
     at = child.bat[SLOT] >> 20 << 20
     cut(child, at + length)
+    for block in loses:
+        lose(child, block)
     return child
 
 
 # A bitmap has one MiB, so the file cannot have a whole number of them.
-add('bitmap_cut', [606, 102], at_the_end.__doc__ + ' Its end, which is zeros, is missing.',
+add('bitmap_cut', [606, 102], at_the_end.__doc__ + ' Its end, which no block needs, is missing.',
     lambda: at_the_end(4096))
+add('bitmap_cut_at_bits', [606, 102], 'The last bits that are there are the last that are needed.',
+    lambda: at_the_end(6 * 256))
+add('bitmap_cut_bits', [102], 'A byte less: what is missing would show the parent.',
+    lambda: at_the_end(6 * 256 - 1, loses=(5,)), counts={605: 1}, safe=(605, 102), may=WITH)
 add('bitmap_cut_not', [], at_the_end.__doc__, lambda: at_the_end(MIB), near=(606, 605, 104))
 
 

@@ -75,6 +75,8 @@ def shorter(length):
         image.file.put(at, pattern('cut', 4096))
         image.content.put(4 * image.block_size, pattern('cut', 4096))
         cut(image, at + length)
+        missing = image.block_size - length
+        image.missing = [(5 * image.block_size - missing, missing)]
     return bend
 
 
