@@ -8,6 +8,7 @@
 
 #include "core/chain.h"
 #include "core/read.h"
+#include "core/table.h"
 #include "ops/check.h"
 #include "util/cleanup.h"
 
@@ -31,6 +32,32 @@ static enum vhdx_problem link_problem(const struct chain *chain, uint32_t depth)
     return VHDX_P_PARENT_OTHER;
 }
 
+/* A parent's tables are read to their end, as those who read all of the disk would; the first thing
+   that is wrong is told. */
+static void check_parent(struct check *c, struct image *parent)
+{
+    const struct geometry *g = &parent->geometry;
+    struct table_window window = { 0 };
+    struct vhdx_error what;
+    uint64_t entry, bitmap, number;
+    int r = 0;
+
+    for (uint64_t i = 0; i < g->bat_entries && r == 0; i++) {
+        r = table_bat_entry(parent, &window, i, &entry, &what);
+        if (r == 0 && bat_is_present(entry) && bat_file_offset(entry) >= image_size(parent))
+            r = fail(&what, VHDX_E_TRUNCATED, 0, "BAT entry %" PRIu64 ": file offset is %#" PRIx64
+                     ", but the file ends at %#" PRIx64, i, bat_file_offset(entry),
+                     image_size(parent));
+        if (r == 0 && g->has_parent && bat_state(entry) == BLOCK_PARTIALLY_PRESENT &&
+            !bat_index_is_bitmap(g, i, &number))
+            r = table_bitmap_entry(parent, &window, number, &bitmap, &what);
+    }
+    table_window_end(&window);
+    if (r < 0)
+        check_found(c, VHDX_P_PARENT_BROKEN, VHDX_OFFSET_NONE, 0, 0, "%s: %s",
+                    parent->path ? parent->path : "parent", what.message);
+}
+
 int check_chain(struct check *c, struct vhdx_error *err)
 {
     static const struct vhdx_open_options defaults = VHDX_OPEN_OPTIONS_INIT;
@@ -47,8 +74,10 @@ int check_chain(struct check *c, struct vhdx_error *err)
     int r = chain_add_parents(chain, flags, opts, err);
     for (uint32_t depth = 1; r == 0 && depth < chain->link_count; depth++) {
         const struct chain_link *link = &chain->links[depth];
-        if (link->status == VHDX_LINK_OK)
+        if (link->status == VHDX_LINK_OK) {
+            check_parent(c, chain->images[depth]);
             continue;
+        }
         enum vhdx_problem problem = link_problem(chain, depth);
         check_found(c, problem, VHDX_OFFSET_NONE, 0, 0, "%s%s%s",
                     link->path && problem == VHDX_P_PARENT_WRITTEN ? link->path : "",

@@ -5,9 +5,9 @@
 import os
 
 import vhdxdisk as disk
-from damage_core import add, child_sample, damage, lose, near
+from damage_core import add, child_sample, damage, entry_at, lose, near, raw_slot
 from good_chains import chain, child_of, full_base
-from vhdxdisk import MIB
+from vhdxdisk import BITMAP_PRESENT, FULL, GIB, MIB, bat_entry
 from vhdximage import Image, guid_for, pattern
 
 ALONE = ('--no-parent',)
@@ -108,6 +108,40 @@ bad('parent_is_no_image', 806, 'What is there is no image at all.',
                           base.both(signature=bytes(4)))))
 
 
+def grandchild():
+    """Its parent has a partial block."""
+    middle = child_of(full_base('image0.vhdx'), 'image1.vhdx')
+    middle.put_sectors(MIB + 512, pattern('middle', 512))
+    return with_lost(child_of(middle, 'image2.vhdx'))
+
+
+def without_bitmap(value):
+    """A parent whose sector bitmap cannot be had."""
+    def build():
+        image = grandchild()
+        raw_slot(image.parent, 0, value)
+        return image
+    return build
+
+
+bad('parent_broken_block', 806, 'A block of it lies past the end of its file.',
+    changed(lambda base: entry_at(base, 4, FULL, 900 * MIB)))
+bad('parent_broken_far_block', 806, 'The last entry of a BAT that is read as it is needed.',
+    lambda: with_lost(child_of(far_block(900 * MIB))))
+bad('parent_broken_bitmap', 806, 'A sector bitmap of it lies past the end of its file.',
+    without_bitmap(bat_entry(BITMAP_PRESENT, 900)))
+bad('parent_without_bitmap', 806, 'A sector bitmap of it is missing.', without_bitmap(0))
+
+
+def far_block(place=None):
+    """A base of 16 GiB with data in its last block."""
+    base = Image('base.vhdx', size=16 * GIB)
+    base.mark(base.blocks - 1, 'far')
+    if place:
+        entry_at(base, base.blocks - 1, FULL, place)
+    return base
+
+
 # ---- Near misses --------------------------------------------------------------------------------
 
 @near(801, 802, 803, 804, 805, 806)
@@ -123,6 +157,11 @@ def parent_linkage2():
     child.locator.set('parent_linkage', disk.braced(guid_for('another')))
     child.locator.set('parent_linkage2', disk.braced(child.parent.data_write))
     return child
+
+
+add('parent_far_block', [], 'The same, in its place.', lambda: with_lost(child_of(far_block())),
+    near=(806,))
+add('parent_with_bitmap', [], grandchild.__doc__, grandchild, near=(806,))
 
 
 @near(806)
