@@ -2,12 +2,13 @@
 # Copyright (c) the vhdx authors
 """vhdx replay replays a dirty log into the file, and changes nothing else."""
 
+import json
 import os
 import re
 
 import pytest
 
-from check_support import BY_PRODUCT, DAMAGE, Made, read_strictly, same_content, scratch_folder, \
+from check_support import BY_PRODUCT, DAMAGE, MIB, Made, read_strictly, same_content, scratch_folder, \
     severity_of
 
 DIRTY = [name for name, case in DAMAGE.items()
@@ -22,19 +23,50 @@ def make(name, tmp_path_factory):
     return Made(DAMAGE[name], scratch_folder(tmp_path_factory, name))
 
 
+def told(vhdx, *args):
+    """What it says."""
+    done = vhdx('replay', '--output=json', *args)
+    assert done.code == 0, done
+    return json.loads(done.out)
+
+
 @pytest.mark.parametrize('name', DIRTY)
 def test_replays(name, tmp_path_factory, vhdx, check):
     """Afterwards the log is clean, all else is as it was, and the disk reads as before."""
     made = make(name, tmp_path_factory)
-    dry = vhdx('replay', '--dry-run', made.path)
-    assert dry.code == 0 and made.snapshot() == made.before, dry
-    done = vhdx('replay', made.path)
-    assert done.code == 0 and re.search(rb'\d', done.out), done
+    dry = told(vhdx, '--dry-run', made.path)
+    assert dry.pop('dry-run') and made.snapshot() == made.before
+    done = told(vhdx, made.path)
+    assert not done.pop('dry-run') and done == dry
+    assert os.path.getsize(made.path) == done['new-file-size']
     assert check.ids(made.path) <= (set(made.case.found) - {401, 405}) | BY_PRODUCT
     same_content(read_strictly(made.path), made.image.content)
     assert not os.path.exists(made.undo)
     after = made.snapshot()
     assert vhdx('replay', made.path).code == 0 and made.snapshot() == after
+
+
+@pytest.mark.parametrize('data', [b'', b'somebody put this here'])
+def test_space_behind_the_last_structure(data, tmp_path_factory, vhdx):
+    """What the writer that died has set aside and not used is cut off; data are not."""
+    made = make('log_dirty_dynamic', tmp_path_factory)
+    size = os.path.getsize(made.path)
+    with open(made.path, 'r+b') as image:
+        image.truncate(size + 3 * MIB)
+        image.seek(size + 2 * MIB)
+        image.write(data)
+    dry = told(vhdx, '--dry-run', made.path)
+    done = told(vhdx, made.path)
+    assert dry['new-file-size'] == done['new-file-size'] == os.path.getsize(made.path)
+    assert os.path.getsize(made.path) == (size + 3 * MIB if data else size)
+
+
+def test_says_what_it_did(tmp_path_factory, vhdx):
+    """In numbers."""
+    made = make('log_dirty_dynamic', tmp_path_factory)
+    for options in (('--dry-run',), ()):
+        done = vhdx('replay', *options, made.path)
+        assert done.code == 0 and re.search(rb'\d', done.out), done
 
 
 @pytest.mark.parametrize('name', DIRTY[:6])
