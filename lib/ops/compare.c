@@ -30,6 +30,9 @@
    cache until they have been compared. */
 #define LOCAL_STEP (256 * KIB)
 
+/* Each keeps a unit of both disks: 48 MiB in all. */
+#define THREADS_MAX 12u
+
 /* Why the crew stopped although nothing failed; none of vhdx_code. */
 #define STOPPED (-1)
 
@@ -236,7 +239,7 @@ static int report(void *opaque, struct vhdx_error *err)
 static int run(struct comparison *c, struct vhdx_disk *a, struct vhdx_disk *b, uint64_t size,
                uint32_t grain, unsigned threads, bool *ret_stopped, struct vhdx_error *err)
 {
-    const struct crew_job job = { .threads = threads,
+    const struct crew_job job = { .threads = threads < THREADS_MAX ? threads : THREADS_MAX,
                                   .piece_size = sizeof(struct piece),
                                   .opaque = c,
                                   .next = next_piece,

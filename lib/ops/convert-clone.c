@@ -141,7 +141,7 @@ static int clone_all(struct clone *c, struct vhdx_error *err)
     while (!c->is_refused && (r = disk_walk_next(&walk, &e, err)) > 0) {
         if (e.kind == VHDX_EXTENT_DATA)
             r = clone_extent(c, &e, err);
-        if (r >= 0)
+        if (r >= 0 && c->has_cloned) /* else all is still to be copied */
             r = convert_report(c->opts, e.offset + e.length, c->from->size, err);
         if (r < 0)
             break;

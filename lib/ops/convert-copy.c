@@ -20,6 +20,7 @@
 /* A piece: what is read stays in the processor's cache until it is written. Divides every unit. */
 #define PIECE_SIZE (512 * KIB)
 #define PIECE_SIZE_MAX (1 * MIB)
+#define THREADS_LARGE 40u /* with pieces of that size */
 #define PIECE_EXTENTS 64u
 #define SPARSE_DEFAULT (4 * KIB)
 #define ZERO_STEP (32 * MIB) /* zeroed at once, where the output has to be told */
@@ -428,6 +429,7 @@ static bool wants_kernel(const struct copy *c)
     bool is_dense = (c->opts->flags & VHDX_CONVERT_NO_SPARSE) != 0 && !c->to->place;
 
     return c->to->out && !c->hasher && !disk_is_stream(c->from) &&
+           (c->opts->flags & VHDX_CONVERT_NO_CLONE) == 0 && /* which this may well do */
            (is_dense || outfile_is_remote(c->to->out));
 }
 
@@ -440,8 +442,10 @@ int convert_copy(struct vhdx_disk *from, struct target *to,
                       .grain = opts->sparse_size ? opts->sparse_size : SPARSE_DEFAULT,
                       .size = is_stream ? 0 : from->size };
     c.piece_size = c.grain > PIECE_SIZE ? PIECE_SIZE_MAX : PIECE_SIZE;
+    unsigned most = c.piece_size == PIECE_SIZE ? opts->threads : THREADS_LARGE;
     const struct crew_job job = {
-        .threads = is_stream ? 1 : opts->threads, /* next() waits, and reports meanwhile */
+        /* A stream's next() waits, and reports meanwhile. */
+        .threads = is_stream ? 1 : opts->threads < most ? opts->threads : most,
         .piece_size = sizeof(struct piece),
         .opaque = &c,
         .next = next,

@@ -139,3 +139,33 @@ def huge(tmp_path):
         subprocess.run(['rm', '-rf', str(own)], check=True)
         return
     missing('no file system with files of 64 TiB')
+
+
+@pytest.fixture
+def libnbd(vhdx, tmp_path):
+    """Skips where the tool was built without it."""
+    uri = 'nbd+unix:///?socket=%s' % (tmp_path / 'nowhere')
+    if 'without libnbd' in vhdx('convert', uri, tmp_path / 'nothing').stderr:
+        missing('built without libnbd')
+
+
+@pytest.fixture
+def device(tmp_path):
+    """A function that makes a block device of a file; for root."""
+    made = []
+
+    def make(size, name='store'):
+        if os.geteuid() != 0:
+            pytest.skip('only root can make block devices')
+        path = tmp_path / name
+        if not path.exists():
+            path.write_bytes(b'x' * size)
+        done = subprocess.run([program('losetup'), '--find', '--show', path], check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            missing('no loop devices: ' + done.stderr)
+        made.append(done.stdout.strip())
+        return made[-1], path
+    yield make
+    for name in made:
+        subprocess.run([program('losetup'), '--detach', name], check=True)

@@ -39,36 +39,6 @@ def folder(tmp_path):
     return path
 
 
-@pytest.fixture
-def libnbd(vhdx, tmp_path):
-    """Skips where the tool was built without it."""
-    uri = 'nbd+unix:///?socket=%s' % (tmp_path / 'nowhere')
-    if 'without libnbd' in vhdx('convert', uri, tmp_path / 'nothing').stderr:
-        missing('built without libnbd')
-
-
-@pytest.fixture
-def device(tmp_path):
-    """A function that makes a block device of a file; for root."""
-    made = []
-
-    def make(size, name='store'):
-        if os.geteuid() != 0:
-            pytest.skip('only root can make block devices')
-        path = tmp_path / name
-        if not path.exists():
-            path.write_bytes(b'x' * size)
-        done = subprocess.run([program('losetup'), '--find', '--show', path], check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            missing('no loop devices: ' + done.stderr)
-        made.append(done.stdout.strip())
-        return made[-1], path
-    yield make
-    for name in made:
-        subprocess.run([program('losetup'), '--detach', name], check=True)
-
-
 # ---- Children ------------------------------------------------------------------------------------
 
 def test_a_child_has_only_what_differs(vhdx, tmp_path, disk):
@@ -412,6 +382,18 @@ def test_progress_as_json(vhdx, tmp_path, libnbd, folder, nbdkit_serve, out, opt
     assert [line['done'] for line in lines] == sorted(line['done'] for line in lines)
     assert lines[-1]['done'] == lines[-1]['total'] and lines[-1]['percent'] == 100
     assert lines[-1]['total'] == 32 * MIB
+
+
+@pytest.mark.parametrize('out', ['b.raw', 'b.vhdx'])
+def test_progress_where_nothing_can_be_shared(vhdx, tmp_path, folder, hamper, out):
+    """What the kernel refused to share was not done."""
+    dense(tmp_path / 'a.raw', 16 * MIB)
+    done = vhdx('convert', '--progress=json', '-m', '1', tmp_path / 'a.raw', folder / out,
+                env={**os.environ, **hamper(delay_us=20000)})
+    assert done.returncode == 0, done
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(lines) > 2
+    assert [line['percent'] == 100 for line in lines] == [False] * (len(lines) - 1) + [True]
 
 
 def test_a_bar_without_an_end(vhdx, tmp_path):

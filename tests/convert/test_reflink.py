@@ -80,10 +80,11 @@ def test_shares(vhdx, place, kind):
     assert taken < 4 * MIB, taken
 
 
+@pytest.mark.parametrize('options', [[], ['--no-sparse']], ids=['', '--no-sparse'])
 @pytest.mark.parametrize('kind', KINDS)
-def test_shares_not_when_told_so(vhdx, place, kind):
+def test_shares_not_when_told_so(vhdx, place, kind, options):
     """--no-clone: every MiB has a place of its own."""
-    source, out, digest, taken = convert(vhdx, place, kind, '--no-clone')
+    source, out, digest, taken = convert(vhdx, place, kind, '--no-clone', *options)
     assert digest_of(out) == digest
     ours, theirs = addresses(out), addresses(source)
     assert not any(ours[at][0] == theirs[at][0] for at in ours)

@@ -21,8 +21,8 @@ def measured(vhdx, launcher, tmp_path):
     if vhdx.emulated or os.environ.get('VHDX_SANITIZED'):
         pytest.skip('memory means nothing in this build')
 
-    def check(*arguments, seconds=None, before=()):
-        command = [*before, *vhdx.command, 'convert', '-q', *arguments]
+    def check(*arguments, seconds=None, before=(), verb='convert'):
+        command = [*before, *vhdx.command, verb, '-q', *arguments]
         best = None
         for attempt in range(3 if seconds else 1):
             if attempt:
@@ -90,7 +90,9 @@ def test_memory_for_2_gib(measured, tmp_path):
     measured(tmp_path / 'a.raw', tmp_path / 'b.vhdx')
 
 
-@pytest.mark.parametrize('options', [['-m', '8'], ['--verify', '--checksum', 'sha256']],
+@pytest.mark.parametrize('options', [['-m', '8'], ['-m', '64'],
+                                     ['-m', '64', '-S', '1M'],
+                                     ['--verify', '--checksum', 'sha256']],
                          ids=' '.join)
 def test_memory_with_options(vhdx, measured, tmp_path, options):
     """With more threads, and with all that could keep data."""
@@ -102,6 +104,13 @@ def test_memory_with_options(vhdx, measured, tmp_path, options):
     full(tmp_path / 'd.raw', size)
     assert sha256_of_file(tmp_path / 'c.raw') == sha256_of_file(tmp_path / 'd.raw')
     assert vhdx.ok('check', '-q', tmp_path / 'b.vhdx') == ''
+
+
+def test_memory_of_compare(measured, tmp_path, libnbd, nbdkit_serve):
+    """With as many threads as can be asked for, each of which waits for two servers."""
+    full(tmp_path / 'a.raw', 512 * MIB)
+    both = [nbdkit_serve('file', tmp_path / 'a.raw').uri for _ in range(2)]
+    measured('-m', '64', *both, verb='compare')
 
 
 def test_memory_with_large_blocks(measured, tmp_path):
