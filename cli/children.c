@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "opening.h"
 #include "report.h"
 #include "scope.h"
 
@@ -99,4 +100,41 @@ size_t children_warn(const char *path, const char *data_write_guid)
         found += warn_if_child(folder_name, entry->d_name, &own, path, data_write_guid);
     }
     return found;
+}
+
+static bool is_in_use(const char *path)
+{
+    struct vhdx_io io = VHDX_IO_INIT;
+    struct vhdx_error err;
+
+    /* Opening takes a lock and changes nothing. */
+    if (vhdx_io_file(path, VHDX_OPEN_RDWR, &io, &err) == 0) {
+        io.close(io.opaque);
+        return false;
+    }
+    if (err.code != VHDX_E_LOCKED)
+        return false;
+    report_error(&err);
+    report_hint("stop the program that has it open ('lslocks' shows which)");
+    return true;
+}
+
+static bool has_children(const char *path, bool forced)
+{
+    SCOPED_IMAGE struct vhdx *v = NULL;
+    struct vhdx_info info = VHDX_INFO_INIT;
+
+    if (vhdx_open(path, VHDX_OPEN_RDONLY | VHDX_OPEN_NO_PARENT | VHDX_OPEN_NO_LOCK, NULL, &v,
+                  NULL) < 0 ||
+        vhdx_get_info(v, &info, NULL) < 0 || children_warn(path, info.data_write_guid) == 0 ||
+        forced)
+        return false;
+    report("%s: not replaced, because it has children", path);
+    report_hint("take another name");
+    return true;
+}
+
+bool image_is_needed(const char *path, bool forced)
+{
+    return (!forced && is_in_use(path)) || has_children(path, forced);
 }

@@ -9,6 +9,7 @@
 #ifndef VHDX_CLI_CHILDREN_H
 #define VHDX_CLI_CHILDREN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -18,5 +19,9 @@
  * opened is no child; nothing is locked and nothing else is reported.
  */
 size_t children_warn(const char *path, const char *data_write_guid);
+
+/* Whether another process has the file at path open, or it is an image that has children, which was
+   reported: then it must not be replaced. forced: it will be, and children are only warned of. */
+bool image_is_needed(const char *path, bool forced);
 
 #endif /* VHDX_CLI_CHILDREN_H */

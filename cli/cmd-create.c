@@ -194,50 +194,15 @@ static bool complete_sizes(struct vhdx_create_options *o, bool size_given, struc
 
 /* ---- What is replaced ----------------------------------------------------------------------- */
 
-static bool is_in_use(const char *path)
-{
-    struct vhdx_io io = VHDX_IO_INIT;
-    struct vhdx_error err;
-
-    /* Opening takes a lock and changes nothing. */
-    if (vhdx_io_file(path, VHDX_OPEN_RDWR, &io, &err) == 0) {
-        io.close(io.opaque);
-        return false;
-    }
-    if (err.code != VHDX_E_LOCKED)
-        return false;
-    report_error(&err);
-    return true;
-}
-
-static bool has_children(const char *path)
-{
-    SCOPED_IMAGE struct vhdx *v = NULL;
-    struct vhdx_info info = VHDX_INFO_INIT;
-
-    if (vhdx_open(path, VHDX_OPEN_RDONLY | VHDX_OPEN_NO_PARENT | VHDX_OPEN_NO_LOCK, NULL, &v,
-                  NULL) < 0 ||
-        vhdx_get_info(v, &info, NULL) < 0)
-        return false;
-    return children_warn(path, info.data_write_guid) > 0;
-}
-
 /* False when what stands at path is needed, which was reported. */
 static bool may_replace(const char *path, const struct create_run *run, struct vhdx *parent)
 {
     if (!(run->request.create.flags & VHDX_CREATE_REPLACE) || !output_is_replaceable(path, parent))
         return true; /* there is nothing, or the library refuses to replace it */
-    if (is_in_use(path) && !run->force) {
-        report_hint("stop the program that has it open ('lslocks' shows which); --force replaces "
-                    "it all the same");
-        return false;
-    }
-    if (has_children(path) && !run->force) {
-        report("%s: not replaced, because it has children", path);
-        report_hint("take another name; --force replaces it all the same");
-        return false;
-    }
-    return true;
+    if (!image_is_needed(path, run->force))
+        return true;
+    report_hint("--force replaces it all the same");
+    return false;
 }
 
 /* ---- Creating ------------------------------------------------------------------------------- */

@@ -208,7 +208,9 @@ bool convert_take_option(int option, const char *arg, void *own)
     case 'T':
         return refuse("-t and -T: there are no cache modes", "what is written is made stable "
                       "before convert ends; leave the option out");
-    case 'n': /* devices and servers are never created */
+    case 'n':
+        run->must_exist = true;
+        return true;
     case 'W': /* the order of writes is always free */
         return true;
     case 'y':
@@ -355,6 +357,9 @@ static bool check_output(const struct convert_run *run)
           "leave -O out, or convert to a file and copy that" },
         { run->place == CONVERT_TO_STDOUT && run->foreign,
           "standard output takes raw, vhdx and vhd only", "convert to a file first" },
+        { run->must_exist && !exists && run->place != CONVERT_TO_STDOUT,
+          "-n: a file is always made anew", "leave -n out; -y replaces an existing file" },
+        { *run->output == '\0', "the output's name is empty", "- is standard output" },
         { c->parent_path && !is_vhdx, "-b is for VHDX outputs", "add -O vhdx" },
         { c->parent_path && !is_file, "a differencing image needs a path",
           "its parent is found from where it lies: name a file" },

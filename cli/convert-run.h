@@ -31,6 +31,7 @@ struct convert_run {
     enum progress_mode progress_mode;
     uint32_t flags; /* VHDX_CONVERT_... */
     bool salvage, quiet;
+    bool must_exist; /* -n: devices and servers are never created, files always */
     bool json, has_output; /* --output was given */
     const char *map_path;
     const char *input_format, *format_name; /* -f and -O, or NULL */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "convert-run.h"
 #include "foreign.h"
 #include "interrupt.h"
@@ -44,7 +45,10 @@ static bool is_of_input(const struct source *from, const char *output)
 {
     struct stat st;
 
-    if (stat(output, &st) < 0 || !source_has_file(from, &st))
+    if (stat(output, &st) < 0)
+        return false;
+    source_stat_backing(output, &st);
+    if (!source_has_file(from, &st))
         return false;
     report("%s: output is the input itself, or what that is based on", output);
     return true;
@@ -54,8 +58,11 @@ static bool write_path(struct source *from, const struct convert_run *run,
                        const struct vhdx_convert_options *options,
                        struct vhdx_convert_result *ret, struct vhdx_error *err)
 {
+    struct stat st;
+    bool is_device = stat(from->name, &st) == 0 && S_ISBLK(st.st_mode);
+
     /* The library knows the files of its own formats, and says more. */
-    if (from->server && is_of_input(from, run->output))
+    if ((from->server || is_device) && is_of_input(from, run->output))
         return false;
     return vhdx_convert_disk(from->disk, run->output, options, ret, err) == 0;
 }
@@ -119,6 +126,17 @@ static bool write_foreign(struct source *from, const struct convert_run *run,
     return foreign_commit(target);
 }
 
+/* Whether a file that would be replaced is of use to others, which was reported. */
+static bool is_needed(const struct source *from, const struct convert_run *run)
+{
+    struct stat st;
+
+    return (run->place == CONVERT_TO_PATH || run->place == CONVERT_TO_FOREIGN) &&
+           (run->flags & VHDX_CONVERT_REPLACE) != 0 && stat(run->output, &st) == 0 &&
+           S_ISREG(st.st_mode) && st.st_size > 0 && !source_has_file(from, &st) &&
+           image_is_needed(run->output, false);
+}
+
 /* QEMU's formats begin with the size, and a child needs a second look at what differs. What may
    fail at once shall not do so when all has been read. */
 static bool spool(struct source *from, const struct convert_run *run,
@@ -180,7 +198,7 @@ bool convert_write(struct source *from, const struct convert_run *run,
     bool fine;
 
     err->code = 0;
-    if (!check_vhd(from, run))
+    if (!check_vhd(from, run) || is_needed(from, run))
         return false;
     common_open_options(common, &parents);
     create.struct_size = sizeof(create);

@@ -60,6 +60,7 @@ static bool check_option(const char *option, size_t len, const char *path)
         { "data_file_raw=", several },
         { "subformat=monolithicFlat", several },
         { "subformat=twoGb", several },
+        { "subformat=streamOptimized", "it is written compressed, by 'qemu-img convert' alone" },
         { "size=", "the size is the input's" },
     };
 

@@ -241,7 +241,17 @@ static int start(const struct qemu_image *image, int listen_fd, struct qemu_serv
     return process_start(words.items, &options, &server->process);
 }
 
-/* Notes which files the process has open: the image, what it is based on, its extents. */
+/* Whether a descriptor of the process is one that it has from us, such as our standard output. */
+static bool is_inherited(const char *number, const struct stat *st)
+{
+    struct stat own;
+
+    return number[0] <= '0' + STDERR_FILENO && number[1] == '\0' &&
+           fstat(number[0] - '0', &own) == 0 && own.st_dev == st->st_dev &&
+           own.st_ino == st->st_ino;
+}
+
+/* Notes which files the process has opened: the image, what it is based on, its extents. */
 static void learn_files(struct qemu_server *server)
 {
     SCOPED_FREE char *folder = text_of("/proc/%ld/fd", (long)server->process);
@@ -252,7 +262,8 @@ static void learn_files(struct qemu_server *server)
     while (dir && (entry = readdir(dir))) {
         if (!isdigit((unsigned char)entry->d_name[0]) ||
             fstatat(dirfd(dir), entry->d_name, &st, 0) < 0 ||
-            !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+            !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) ||
+            is_inherited(entry->d_name, &st))
             continue;
         server->files = demand(reallocarray(server->files, server->files_count + 1,
                                             sizeof(*server->files)));

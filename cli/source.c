@@ -10,9 +10,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "foreign.h"
@@ -213,6 +215,20 @@ void source_close(struct source *source)
     *source = (struct source){ .err = err };
 }
 
+void source_stat_backing(const char *path, struct stat *st)
+{
+    struct loop_info64 info;
+    int fd = S_ISBLK(st->st_mode) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+
+    if (fd < 0)
+        return;
+    if (ioctl(fd, LOOP_GET_STATUS64, &info) == 0) {
+        st->st_dev = info.lo_device;
+        st->st_ino = info.lo_inode;
+    }
+    close(fd);
+}
+
 bool source_has_file(const struct source *source, const struct stat *st)
 {
     const char *path;
@@ -220,14 +236,16 @@ bool source_has_file(const struct source *source, const struct stat *st)
     bool is_path = source->name && strcmp(source->name, "-") != 0 && !remote_is_uri(source->name);
     int found = -1;
 
-    if (source->image)
-        return image_is_in_chain(source->image, st, &path);
+    if (source->image && image_is_in_chain(source->image, st, &path))
+        return true;
     if (source->server && qemu_has_file(source->server, st))
         return true;
     if (is_path)
         found = stat(source->name, &own);
     else if (source->name && strcmp(source->name, "-") == 0)
         found = fstat(STDIN_FILENO, &own);
+    if (found == 0 && is_path)
+        source_stat_backing(source->name, &own);
     return found == 0 && own.st_dev == st->st_dev && own.st_ino == st->st_ino;
 }
 

@@ -42,6 +42,9 @@ void source_close(struct source *source);
 
 #define SCOPED_SOURCE __attribute__((cleanup(source_close)))
 
+/* Makes st, of what stands at path, describe the file behind a loop device instead. */
+void source_stat_backing(const char *path, struct stat *st);
+
 /* True when the file that st describes is one of those that the source is read from: its own, its
    parents', what a qcow2 is based on. It must not be written to then. */
 bool source_has_file(const struct source *source, const struct stat *st);

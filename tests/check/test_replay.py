@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from check_support import BY_PRODUCT, DAMAGE, MIB, Made, read_strictly, same_content, scratch_folder, \
-    severity_of
+from check_support import (BY_PRODUCT, DAMAGE, MIB, Made, read_strictly, same_content,
+                           scratch_folder, severity_of)
 
 DIRTY = [name for name, case in DAMAGE.items()
          if 401 in case.found and all(severity_of(i) == 'note' for i in case.found)]

@@ -554,7 +554,8 @@ def test_images_with_children_are_not_replaced(vhdx, tmp_path):
         assert message == \
             f'vhdx: warning: {path}: is the parent of {folder}/child.AVHDX, which is of no use ' \
             f'once its parent has changed\nvhdx: {path}: not replaced, because it has children\n' \
-            'vhdx: hint: take another name; --force replaces it all the same\n'
+            'vhdx: hint: take another name\n' \
+            'vhdx: hint: --force replaces it all the same\n'
     assert vhdx.ok('chain', folder / 'child.AVHDX')
     vhdx.ok('create', '-y', folder / 'stranger.vhdx', '1M')
     done = vhdx('create', '-qy', '--force', base, '1M')

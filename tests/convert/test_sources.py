@@ -379,6 +379,7 @@ def test_options_of_formats(vhdx, disk, folder):
     ('qcow2', 'backing_file=disk', 'the image would not stand alone'),
     ('qcow2', 'compat=1.1,data_file=data', 'the image would consist of several files'),
     ('vmdk', 'subformat=monolithicFlat', 'the image would consist of several files'),
+    ('vmdk', 'subformat=streamOptimized', "it is written compressed, by 'qemu-img convert' alone"),
     ('qcow2', 'size=1M', "the size is the input's"),
     ('qcow2', 'nonsense=1', "Invalid parameter 'nonsense'"),
 ])
