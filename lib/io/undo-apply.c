@@ -12,7 +12,9 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "format/ondisk.h"
 #include "io/io.h"
 #include "io/undo-file.h"
 #include "util/cleanup.h"
@@ -57,6 +59,74 @@ static int verify_unchanged(const struct vhdx_io *image, const struct undo_recor
                     now.data_checksum, seal->data_checksum);
     return 0;
 }
+
+/* ---- Marks ---------------------------------------------------------------------------------- */
+
+int undo_mark(const struct vhdx_io *image, int number, const uint8_t *buf, uint64_t offset,
+              uint64_t len, uint32_t *ret, struct vhdx_error *err)
+{
+    const uint64_t place = HEADER_OFFSET(number);
+    uint8_t bytes[sizeof(struct header_disk)] = { 0 };
+    const struct header_disk *d = (const struct header_disk *)bytes;
+    uint64_t size;
+
+    *ret = 0;
+    int r = io_size(image, &size, err);
+    if (r == 0 && size > place)
+        r = io_pread(image, bytes, (size_t)min_u64(size - place, sizeof bytes), place, err);
+    if (r < 0)
+        return r;
+    uint64_t first = max_u64(offset, place), end = min_u64(offset + len, place + sizeof bytes);
+    if (first < end && buf)
+        memcpy(bytes + (first - place), buf + (first - offset), (size_t)(end - first));
+    else if (first < end)
+        memset(bytes + (first - place), 0, (size_t)(end - first));
+    uint32_t checksum = crc32c_without(d, sizeof *d, offsetof(struct header_disk, checksum));
+    if (memcmp(d->signature, "head", sizeof d->signature) == 0 &&
+        le32_get(d->checksum) == checksum)
+        *ret = checksum;
+    return 0;
+}
+
+struct marks {
+    uint32_t now[UNDO_MARKS];
+    bool known[UNDO_MARKS];
+};
+
+static int compare_mark(const struct undo_record *r, const uint8_t *data, void *opaque,
+                        struct vhdx_error *err)
+{
+    struct marks *m = opaque;
+
+    (void)data;
+    (void)err;
+    for (int i = 0; i < UNDO_MARKS; i++)
+        if (r->kind == UNDO_MARK && r->offset == HEADER_OFFSET(i) && r->data_checksum == m->now[i])
+            m->known[i] = true;
+    return 0;
+}
+
+int undo_verify_marks(const struct vhdx_io *file, const struct undo_state *state,
+                      const struct vhdx_io *image, struct vhdx_error *err)
+{
+    struct marks m = { 0 };
+    int r = 0;
+
+    for (int i = 0; i < UNDO_MARKS && r == 0; i++) {
+        r = undo_mark(image, i, NULL, 0, 0, &m.now[i], err);
+        m.known[i] = m.now[i] == 0 || m.now[i] == state->marks[i];
+    }
+    if (r == 0)
+        r = undo_each(file, state, compare_mark, &m, err);
+    for (int i = 0; i < UNDO_MARKS && r == 0; i++)
+        if (!m.known[i])
+            r = fail(err, VHDX_E_INVALID, HEADER_OFFSET(i),
+                     "undo: header %d is not the repair's: the image was changed after the repair, "
+                     "which was interrupted, or is another one", i + 1);
+    return r;
+}
+
+/* ---- Restoring ------------------------------------------------------------------------------ */
 
 /* Makes the undo file say that restoring has begun, in the place of a torn record if there is
    one. */
@@ -120,6 +190,8 @@ static int apply(const struct vhdx_io *undo_file, const struct undo_state *state
 
     if (state->info.is_sealed && !state->info.is_undoing && !force)
         r = verify_unchanged(image, &state->seal, err);
+    else if (!state->info.is_undoing && !force)
+        r = undo_verify_marks(undo_file, state, image, err);
     if (r == 0 && !state->info.is_undoing)
         r = note_beginning(undo_file, state, err);
     return r < 0 ? r : restore_all(undo_file, state, image, err);
@@ -137,6 +209,19 @@ int undo_apply(const struct vhdx_io *undo_file, const struct vhdx_io *image, boo
     if (r < 0)
         return r;
     r = apply(undo_file, &state, image, force, err);
+    undo_state_free(&state);
+    return r;
+}
+
+int undo_is_of(const struct vhdx_io *undo_file, const struct vhdx_io *image,
+               struct vhdx_error *err)
+{
+    struct undo_state state;
+
+    int r = undo_load(undo_file, &state, err);
+    if (r < 0)
+        return r;
+    r = undo_verify_marks(undo_file, &state, image, err);
     undo_state_free(&state);
     return r;
 }

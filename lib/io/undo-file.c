@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/ondisk.h"
 #include "io/io.h"
 #include "util/cleanup.h"
 #include "util/crc32c.h"
@@ -97,9 +98,6 @@ static int header_verify(const struct undo_header_disk *d, struct undo_info *ret
         return fail(err, VHDX_E_LIMIT, offsetof(struct undo_header_disk, image_size),
                     "undo file: header: image size is %" PRIu64 ", must be at most %" PRIu64, size,
                     (uint64_t)LIMIT_FILE_SIZE);
-    if (le64_get(d->reserved) != 0)
-        return fail(err, VHDX_E_CORRUPT, offsetof(struct undo_header_disk, reserved),
-                    "undo file: header: reserved is %" PRIu64 ", must be 0", le64_get(d->reserved));
     if (d->image_name[UNDO_NAME_SIZE - 1] != 0)
         return fail(err, VHDX_E_CORRUPT, offsetof(struct undo_header_disk, image_name),
                     "undo file: header: image name has no end, must be at most %d bytes",
@@ -110,7 +108,8 @@ static int header_verify(const struct undo_header_disk *d, struct undo_info *ret
     return 0;
 }
 
-void undo_header_make(const struct undo_info *info, struct undo_header_disk *ret)
+void undo_header_make(const struct undo_info *info, const uint32_t marks[UNDO_MARKS],
+                      struct undo_header_disk *ret)
 {
     struct undo_info verified;
 
@@ -119,6 +118,8 @@ void undo_header_make(const struct undo_info *info, struct undo_header_disk *ret
     memcpy(ret->signature, header_signature, sizeof ret->signature);
     memcpy(ret->identity, info->identity, sizeof ret->identity);
     memcpy(ret->image_name, info->image_name, strlen(info->image_name));
+    for (int i = 0; i < UNDO_MARKS; i++)
+        ret->marks[i] = le32_make(marks[i]);
     ret->checksum = le32_make(header_checksum(ret));
     int r = header_verify(ret, &verified, NULL);
     assert(r == 0);
@@ -144,7 +145,7 @@ int undo_is_blank(const struct vhdx_io *file, bool *ret_blank, struct vhdx_error
     return 0;
 }
 
-static int load_header(const struct vhdx_io *file, uint64_t size, struct undo_info *ret,
+static int load_header(const struct vhdx_io *file, uint64_t size, struct undo_state *ret,
                        struct vhdx_error *err)
 {
     struct undo_header_disk d = { 0 };
@@ -156,7 +157,9 @@ static int load_header(const struct vhdx_io *file, uint64_t size, struct undo_in
         return fail(err, VHDX_E_TRUNCATED, size,
                     "undo file: header: file size is %" PRIu64 ", must be at least %zu: nothing "
                     "was saved, the image is unchanged", size, sizeof d);
-    return header_verify(&d, ret, err);
+    for (int i = 0; i < UNDO_MARKS; i++)
+        ret->marks[i] = le32_get(d.marks[i]);
+    return header_verify(&d, &ret->info, err);
 }
 
 /* ---- Records -------------------------------------------------------------------------------- */
@@ -203,8 +206,10 @@ static int verify_range(const struct undo_record *r, const struct undo_info *inf
 
 static int verify_marker(const struct undo_record *r, uint64_t at, struct vhdx_error *err)
 {
-    const uint64_t length = r->kind == UNDO_SEAL ? min_u64(r->offset, UNDO_PIECE) : 0;
-    const uint64_t offset_max = r->kind == UNDO_SEAL ? LIMIT_FILE_SIZE : 0;
+    const uint64_t length = r->kind == UNDO_SEAL ? min_u64(r->offset, UNDO_PIECE)
+                            : r->kind == UNDO_MARK ? sizeof(struct header_disk) : 0;
+    const uint64_t offset_max = r->kind == UNDO_SEAL ? LIMIT_FILE_SIZE
+                                : r->kind == UNDO_MARK ? HEADER_OFFSET(UNDO_MARKS - 1) : 0;
 
     if (r->offset > offset_max)
         return fail(err, offset_max > 0 ? VHDX_E_LIMIT : VHDX_E_CORRUPT,
@@ -224,9 +229,9 @@ static int record_verify(const struct undo_record_disk *d, const struct undo_inf
 {
     uint32_t kind = le32_get(d->kind);
 
-    if (kind < UNDO_DATA || kind > UNDO_UNDOING)
+    if (kind < UNDO_DATA || kind > UNDO_MARK)
         return fail(err, VHDX_E_CORRUPT, at + offsetof(struct undo_record_disk, kind),
-                    "undo file: record: kind is %" PRIu32 ", must be 1 to 4", kind);
+                    "undo file: record: kind is %" PRIu32 ", must be 1 to 5", kind);
     struct undo_record made = { .kind = (enum undo_kind)kind,
                                 .data_checksum = le32_get(d->data_checksum),
                                 .offset = le64_get(d->offset),
@@ -380,7 +385,7 @@ static int take_record(struct undo_state *s, const struct undo_record *r, uint64
     } else if (r->kind == UNDO_SEAL) {
         s->info.is_sealed = true;
         s->seal = *r;
-    } else {
+    } else if (r->kind == UNDO_UNDOING) {
         s->info.is_undoing = true;
     }
     return 0;
@@ -431,7 +436,7 @@ int undo_load(const struct vhdx_io *file, struct undo_state *ret, struct vhdx_er
     struct reader f = { .file = file, .info = &s.info };
 
     int r = undo_file_result(io_size(file, &f.size, err), err);
-    if (r < 0 || (r = load_header(file, f.size, &s.info, err)) < 0)
+    if (r < 0 || (r = load_header(file, f.size, &s, err)) < 0)
         return r;
     CLEANUP_FREE uint8_t *data = f.data = malloc(UNDO_PIECE);
     if (!data)

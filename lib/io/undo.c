@@ -38,6 +38,9 @@
  * 5. After a failed flush of the undo file nothing more is changed: the system may take lost pages
  *    for written. undo_begin() writes the last batch again for the same reason.
  * 6. Behind a seal nothing is saved and nothing is changed.
+ * 7. A header is written only when a stable record tells its mark. So a header of the image that is
+ *    neither known from there nor from the undo file's header is another program's, which has
+ *    changed what must not be changed back.
  */
 
 #include "io/undo.h"
@@ -49,6 +52,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/ondisk.h"
 #include "io/io.h"
 #include "io/undo-file.h"
 #include "util/cleanup.h"
@@ -202,6 +206,36 @@ static int save(struct undo *u, uint64_t offset, uint64_t len)
                        min_u64(align_up(end, UNDO_GRANULE), u->info.image_size));
 }
 
+/* To be called before that range becomes what buf holds: if that makes a header, its mark becomes
+   stable first, so that the header is known for this file's own. */
+static int save_mark(struct undo *u, const uint8_t *buf, uint64_t offset, uint64_t len)
+{
+    struct vhdx_error err;
+    int code = 0;
+
+    if (offset >= HEADER_OFFSET(UNDO_MARKS))
+        return 0;
+    LOCK_FOR_SCOPE(&u->lock);
+    if (u->broken < 0)
+        return u->broken;
+    for (int i = 0; i < UNDO_MARKS && code == 0; i++) {
+        struct undo_record mark = { .kind = UNDO_MARK, .offset = HEADER_OFFSET(i),
+                                    .length = sizeof(struct header_disk),
+                                    .settled = u->settled };
+        if (!ranges_overlap(offset, len, mark.offset, mark.length))
+            continue;
+        if (undo_mark(&u->image, i, buf, offset, len, &mark.data_checksum, &err) < 0)
+            code = err.sys_errno > 0 ? -err.sys_errno : -EIO;
+        else if (mark.data_checksum != 0)
+            code = append(u, &mark, NULL);
+    }
+    if (code < 0)
+        take_back(u);
+    else if (u->end > u->settled && RULE_HOLDS(RULE_UNDO_MARKED))
+        code = make_stable(u);
+    return code;
+}
+
 /* ---- The calls ------------------------------------------------------------------------------ */
 
 static int undo_pread(void *opaque, void *buf, size_t len, uint64_t offset)
@@ -223,6 +257,8 @@ static int undo_pwrite(void *opaque, const void *buf, size_t len, uint64_t offse
     struct undo *u = opaque;
     int code = save(u, offset, len);
 
+    if (code == 0)
+        code = save_mark(u, buf, offset, len);
     return code < 0 ? code : u->image.pwrite(u->image.opaque, buf, len, offset);
 }
 
@@ -272,11 +308,14 @@ static void undo_close(void *opaque)
 static int begin_new(struct undo *u, const char *image_name, struct vhdx_error *err)
 {
     CLEANUP_FREE struct undo_header_disk *d = malloc(sizeof *d);
+    uint32_t marks[UNDO_MARKS];
     struct guid identity;
 
     if (!d)
         return fail_nomem(err);
     int r = io_size(&u->image, &u->info.image_size, err);
+    for (int i = 0; i < UNDO_MARKS && r == 0; i++)
+        r = undo_mark(&u->image, i, NULL, 0, 0, &marks[i], err);
     if (r < 0)
         return r;
     if (u->info.image_size > LIMIT_FILE_SIZE)
@@ -287,7 +326,7 @@ static int begin_new(struct undo *u, const char *image_name, struct vhdx_error *
         return fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "undo: no random numbers");
     memcpy(u->info.identity, identity.bytes, sizeof u->info.identity);
     memcpy(u->info.image_name, image_name, strlen(image_name));
-    undo_header_make(&u->info, d);
+    undo_header_make(&u->info, marks, d);
     if ((r = io_truncate(&u->file, 0, err)) < 0 ||
         (r = io_pwrite(&u->file, d, sizeof *d, 0, err)) < 0 ||
         (r = io_flush(&u->file, err)) < 0)
@@ -337,6 +376,8 @@ static int begin_again(struct undo *u, const char *image_name, struct vhdx_error
     u->saved = state.saved;
     u->end = u->settled = state.end;
     r = verify_goes_on(&u->info, image_name, err);
+    if (r == 0)
+        r = undo_verify_marks(&u->file, &state, &u->image, err);
     if (r < 0 || (r = undo_file_result(io_truncate(&u->file, u->end, err), err)) < 0)
         return r;
     /* Where there are records the header was stable before them. */

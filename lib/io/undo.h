@@ -30,7 +30,8 @@ struct undo_info {
  * they must be writable, and outlive *ret, whose close frees only itself; until then nobody else
  * may change them. An empty undo_file becomes a new one; one that is neither sealed nor being
  * undone is continued: an interrupted series of changes to the same image_name (up to 4095 bytes,
- * compared as text) goes on. VHDX_E_INVALID for anything else there.
+ * compared as text) goes on. VHDX_E_INVALID for anything else there, and if another program has
+ * changed the image since then, which its headers tell.
  *
  * A call of *ret that cannot save fails with the -errno of that, the image untouched. After a
  * failure that leaves the undo file in doubt, and after undo_seal(), all changes fail, -EIO or
@@ -49,11 +50,17 @@ int undo_seal(const struct vhdx_io *wrapper, struct vhdx_error *err);
 
 /*
  * Restores image to what it was: content and size. The whole undo file is verified before the first
- * write. VHDX_E_INVALID if the image is no longer what was sealed, unless force is set. Can be run
- * again, also after an interruption. The undo file is written to (it notes that undoing has begun)
- * and stays; an interrupted one may end in a torn record, which is cut off.
+ * write. VHDX_E_INVALID if the image is no longer what was sealed or, of changes that were
+ * interrupted, another program has changed it since, unless force is set. Can be run again, also
+ * after an interruption. The undo file is written to (it notes that undoing has begun) and stays;
+ * an interrupted one may end in a torn record, which is cut off.
  */
 int undo_apply(const struct vhdx_io *undo_file, const struct vhdx_io *image, bool force,
+               struct vhdx_error *err);
+
+/* VHDX_E_INVALID if undo_apply() or undo_begin() would say that another program has changed image
+   since undo_file was interrupted. */
+int undo_is_of(const struct vhdx_io *undo_file, const struct vhdx_io *image,
                struct vhdx_error *err);
 
 /*

@@ -17,6 +17,7 @@
 #include "io/file.h"
 #include "io/io.h"
 #include "io/undo.h"
+#include "io/undo-file.h"
 #include "util/cleanup.h"
 
 #define PATH_SIZE 4096  /* of ret_path */
@@ -56,13 +57,14 @@ static int create_file(const char *path, struct vhdx_io *ret, struct vhdx_error 
     return r;
 }
 
-/* Opens an undo file that is there if its repair was interrupted. *ret_is_free: the name's file is
-   of a repair that ended. */
-static int take_up(const char *path, bool *ret_ended, struct vhdx_io *ret, struct vhdx_error *err)
+/* Opens an undo file that is there if its repair was interrupted. *ret_ended: it is of one that
+   ended, or that image is no longer, or never was, what that repair has left. */
+static int take_up(const char *path, const struct vhdx_io *image, bool *ret_ended,
+                   struct vhdx_io *ret, struct vhdx_error *err)
 {
     CLEANUP_FREE struct undo_info *info = malloc(sizeof *info);
     struct vhdx_io io;
-    uint64_t size = 0;
+    bool is_blank = false;
 
     if (!info)
         return fail_nomem(err);
@@ -70,11 +72,16 @@ static int take_up(const char *path, bool *ret_ended, struct vhdx_io *ret, struc
     int r = file_open(path, true, &io, err);
     if (r < 0)
         return r;
-    r = io_size(&io, &size, err);
-    if (r == 0 && size > 0)
+    r = undo_is_blank(&io, &is_blank, err);
+    if (r == 0 && !is_blank)
         r = undo_read_header(&io, info, err);
-    if (r == 0 && size > 0)
+    if (r == 0 && !is_blank)
         *ret_ended = info->is_sealed || info->is_undoing;
+    if (r == 0 && !is_blank && !*ret_ended) {
+        r = undo_is_of(&io, image, err);
+        *ret_ended = r == -VHDX_E_INVALID;
+        r = *ret_ended ? 0 : r;
+    }
     if (r == 0 && !*ret_ended) {
         *ret = io;
         return 0;
@@ -85,7 +92,8 @@ static int take_up(const char *path, bool *ret_ended, struct vhdx_io *ret, struc
     return r;
 }
 
-static int create_given(const char *path, struct vhdx_io *ret, struct vhdx_error *err)
+static int create_given(const char *path, const struct vhdx_io *image, struct vhdx_io *ret,
+                        struct vhdx_error *err)
 {
     struct vhdx_error what;
     bool ended;
@@ -96,22 +104,23 @@ static int create_given(const char *path, struct vhdx_io *ret, struct vhdx_error
             *err = what;
         return r;
     }
-    r = take_up(path, &ended, ret, err);
+    r = take_up(path, image, &ended, ret, err);
     if (r == 0 && ended)
         r = fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE,
-                 "undo file %s: is there already, of a repair that ended", path);
+                 "undo file %s: is there already, of a repair that ended, or of another image",
+                 path);
     return r;
 }
 
-int repair_undo_create(const char *image_path, const char *undo_path, char *ret_path,
-                    struct vhdx_io *ret, struct vhdx_error *err)
+int repair_undo_create(const struct vhdx_io *image, const char *image_path, const char *undo_path,
+                       char *ret_path, struct vhdx_io *ret, struct vhdx_error *err)
 {
     struct vhdx_error what;
 
     if (undo_path) {
         if (snprintf(ret_path, PATH_SIZE, "%s", undo_path) >= PATH_SIZE)
             return fail(err, VHDX_E_INVALID, VHDX_OFFSET_NONE, "undo file: its path is too long");
-        return create_given(undo_path, ret, err);
+        return create_given(undo_path, image, ret, err);
     }
     for (int i = 0; i <= NUMBER_MAX; i++) {
         bool ended = false;
@@ -120,7 +129,7 @@ int repair_undo_create(const char *image_path, const char *undo_path, char *ret_
             return r;
         r = create_file(ret_path, ret, &what);
         if (r < 0 && what.sys_errno == EEXIST)
-            r = take_up(ret_path, &ended, ret, &what);
+            r = take_up(ret_path, image, &ended, ret, &what);
         if (r < 0 && err)
             *err = what;
         if (r < 0 || !ended)

@@ -10,12 +10,13 @@
 #include "util/fail.h"
 
 /*
- * Makes the undo file of a repair of image_path: undo_path, or next to the image. The file of an
- * interrupted repair is taken up again; one of a repair that ended is left alone, and the next
- * name taken, or VHDX_E_INVALID if a path was given. *ret_path has room for 4096 bytes.
+ * Makes the undo file of a repair of image, which is at image_path: undo_path, or next to the
+ * image. The file of an interrupted repair is taken up again; one of a repair that ended, or after
+ * which another program has changed the image, is left alone, and the next name taken, or
+ * VHDX_E_INVALID if a path was given. *ret_path has room for 4096 bytes.
  */
-int repair_undo_create(const char *image_path, const char *undo_path, char *ret_path,
-                    struct vhdx_io *ret, struct vhdx_error *err);
+int repair_undo_create(const struct vhdx_io *image, const char *image_path, const char *undo_path,
+                       char *ret_path, struct vhdx_io *ret, struct vhdx_error *err);
 
 /*
  * Makes *ret_wrapped, through which the image is changed with everything saved first in an undo

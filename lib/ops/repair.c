@@ -174,7 +174,7 @@ static int perform_with_undo(struct repair *r, const char *undo_path,
     const struct vhdx_io *io = r->io;
     struct vhdx_io undo_file, wrapped;
 
-    int c = repair_undo_create(r->path, undo_path, ret->undo_path, &undo_file, err);
+    int c = repair_undo_create(io, r->path, undo_path, ret->undo_path, &undo_file, err);
     if (c < 0)
         return c;
     c = repair_undo_begin(io, r->path, undo_path, &undo_file, &wrapped, err);

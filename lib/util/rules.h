@@ -34,6 +34,7 @@
     X(REPAIR_NOT_PAST_LOST, "the file grows past a block that it has lost")                        \
     X(REPAIR_LEAKS_LAST, "space is freed while something else is wrong")                           \
     X(UNDO_STABLE, "the image changes before what it was is stable in the undo file")              \
+    X(UNDO_MARKED, "a header is written before the undo file knows it")                            \
     X(UNDO_BEGUN, "restoring begins before the undo file says so")
 
 enum rule {

@@ -63,6 +63,63 @@ def test_undo_after_a_change(made, check, vhdx):
     assert made.snapshot() == made.before
 
 
+def write_to(made, launcher):
+    """Another program changes the image."""
+    command = os.environ.get('VHDX_DRIVER') or missing('VHDX_DRIVER is not set')
+    script = os.path.join(made.folder, 'script')
+    with open(script, 'w', encoding='utf-8') as file:
+        file.write('open %s\nwrite 4194304 512 7\nfinish\nclose\n' % made.path)
+    done = Tool('/bin/sh', launcher)('-c', '%s < %s' % (command, script))
+    assert done.code == 0, done
+    os.unlink(script)
+
+
+def unseal(made):
+    """As if the repair had been interrupted at its very end."""
+    os.truncate(made.undo, os.path.getsize(made.undo) - 56)
+
+
+def test_interrupted_then_used(made, check, vhdx, launcher):
+    """What was written after a repair that was interrupted is not taken back unasked."""
+    check.run(made.path, '--repair')
+    unseal(made)
+    write_to(made, launcher)
+    changed = made.snapshot()
+    done = vhdx('check', '--undo', made.path)
+    assert done.code == 1 and '--force' in done.err and 'was interrupted' in done.err, done
+    assert made.snapshot() == changed
+    with open(made.path, 'r+b') as file:
+        file.seek(64 << 10)
+        file.write(b'bad!')
+    hurt = made.snapshot()
+    _, report = check.run(made.path, '--repair')
+    assert report['repair']['undo-file'].endswith('.undo.1')
+    assert vhdx('check', '--undo', made.path).code == 0
+    assert made.snapshot() == hurt
+    assert vhdx('check', '--undo', '--force', made.path).code == 0
+    assert not os.path.exists(made.undo)
+
+
+def test_interrupted_and_left_alone(made, check, vhdx):
+    """That is taken back."""
+    check.run(made.path, '--repair')
+    unseal(made)
+    assert vhdx('check', '--undo', made.path).code == 0
+    assert made.snapshot() == made.before
+
+
+def test_interrupted_repair_of_another_image(made, check, tmp_path_factory):
+    """An undo file that has the right name only is not gone on with."""
+    check.run(made.path, '--repair')
+    unseal(made)
+    other = Made(DAMAGE['header_1_checksum'], scratch_folder(tmp_path_factory, 'other'))
+    os.replace(other.path, made.path)
+    stale = digest(made.undo)
+    _, report = check.run(made.path, '--repair')
+    assert report['repair']['undo-file'].endswith('.undo.1')
+    assert digest(made.undo) == stale
+
+
 def test_undo_file_elsewhere(made, check, vhdx, tmp_path):
     """--undo-file names another place."""
     elsewhere = tmp_path / 'saved'
@@ -110,16 +167,10 @@ def test_read_only_file(made, vhdx):
 
 def test_repaired_opens_for_writing(made, check, launcher):
     """The library writes to it as to any other image."""
-    command = os.environ.get('VHDX_DRIVER') or missing('VHDX_DRIVER is not set')
     check.run(made.path, '--repair')
-    script = os.path.join(made.folder, 'script')
-    with open(script, 'w', encoding='utf-8') as file:
-        file.write('open %s\nzero 4194304 512\nfinish\nclose\n' % made.path)
-    tool = Tool('/bin/sh', launcher)
-    done = tool('-c', '%s < %s' % (command, script))
-    assert done.code == 0, done
+    write_to(made, launcher)
     assert check.ids(made.path) <= {406}
-    same_content(read_strictly(made.path), made.image.content)
+    same_content(read_strictly(made.path), made.image.content, [(4 * MIB, 4 * MIB + 512)])
 
 
 # ---- Several images, and other outputs ----------------------------------------------------------

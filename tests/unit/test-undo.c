@@ -6,6 +6,7 @@
 #include "io/undo.h"
 
 #include "undoworld.h"
+#include "util/crc32c.h"
 
 #define NAME "disk.vhdx"
 
@@ -388,6 +389,57 @@ static void changed_image_is_not_restored_unless_forced(void **state)
     }
 }
 
+/* A header that readers take. [MS-VHDX] 2.2.2 */
+static void write_header(const struct vhdx_io *io, int number, uint8_t seed, bool is_whole)
+{
+    uint8_t d[4 * K] = "head";
+
+    d[8] = seed;
+    put_int(d + 4, crc32c(0, d, sizeof d), 4);
+    d[100] = !is_whole;
+    assert_int_equal(io->pwrite(io->opaque, d, sizeof d, 64 * K * (uint64_t)(number + 1)), 0);
+}
+
+/* A repair is interrupted; whoever then changes the image writes a header first. */
+static void changes_of_others_are_not_taken_back(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        struct vhdx_error err = blank_error();
+        struct world *w = world_begin();
+        bool is_changed = i == 2 || i == 3;
+        write_header(&w->image.io, 0, 1, true);
+        assert_int_equal(w->image.io.pread(w->image.io.opaque, w->original, IMAGE_SIZE, 0), 0);
+        struct vhdx_io io = must_begin(w);
+        must_write(&io, "x", 5 * GRANULE);
+        if (i > 0)
+            write_header(&io, 1, 2, true);
+        if (i > 1)
+            write_header(&io, 0, 3, true);
+        io_close(&io);
+        if (i == 2 || i == 4) /* of which the last one is torn */
+            write_header(&w->image.io, 1, 4, i == 2);
+        if (i == 3)
+            write_header(&w->image.io, 0, 4, true);
+        int r = undo_begin(&w->image.io, &w->file.io, NAME, &io, &err);
+        if (is_changed)
+            expect_error(r, &err, VHDX_E_INVALID, i == 2 ? 128 * K : 64 * K,
+                         i == 2 ? "undo: header 2 is not the repair's|changed after the repair"
+                                : "undo: header 1 is not the repair's|changed after the repair");
+        assert_int_equal(r < 0, is_changed);
+        if (r == 0)
+            io_close(&io);
+        if (is_changed) {
+            r = undo_apply(&w->file.io, &w->image.io, false, &err);
+            expect_error(r, &err, VHDX_E_INVALID, i == 2 ? 128 * K : 64 * K, "undo: header");
+            assert_false(world_is_restored(w));
+        }
+        must_apply(w, is_changed);
+        assert_true(world_is_restored(w));
+        world_end(w);
+    }
+}
+
 static void sealed_file_ends_the_changes(void **state)
 {
     struct vhdx_error err = blank_error();
@@ -451,6 +503,7 @@ int main(void)
     ADD_TEST(&s, damage_is_not_taken_for_a_torn_record);
     ADD_TEST(&s, failed_save_leaves_the_image_alone);
     ADD_TEST(&s, changed_image_is_not_restored_unless_forced);
+    ADD_TEST(&s, changes_of_others_are_not_taken_back);
     ADD_TEST(&s, sealed_file_ends_the_changes);
     ADD_TEST(&s, begin_refuses_what_it_cannot_use);
     return run_suite("undo", &s, NULL, NULL);
