@@ -98,6 +98,7 @@ static void set_problem(struct chain_link *link, const struct vhdx_error *proble
 {
     if (!link->problem)
         link->problem = strdup(problem->message);
+    link->code = problem->code;
     if (problem->code == VHDX_E_PARENT_MISSING)
         link->status = VHDX_LINK_MISSING;
     else if (problem->code == VHDX_E_PARENT_MISMATCH)

@@ -20,6 +20,7 @@ struct chain_link {
     uint32_t found_by;   /* VHDX_FOUND_... */
     char *path;          /* owned; NULL for a custom file and when missing */
     char *problem;       /* owned; NULL when status is OK */
+    int code;            /* the vhdx_code of that */
     struct lines steps;
     struct guid wanted;  /* the child's parent_linkage; zero for the first */
     enum vhdx_problem finding; /* what the check says of it, where the status does not; or 0 */

@@ -32,9 +32,15 @@ static enum vhdx_problem link_problem(const struct chain *chain, uint32_t depth)
     return VHDX_P_PARENT_OTHER;
 }
 
+/* What says nothing of the file: it could not be looked at now. */
+static bool is_no_finding(int code)
+{
+    return code == VHDX_E_LOCKED || code == VHDX_E_SYSTEM || code == VHDX_E_NOMEM;
+}
+
 /* A parent's tables are read to their end, as those who read all of the disk would; the first thing
    that is wrong is told. */
-static void check_parent(struct check *c, struct image *parent)
+static int check_parent(struct check *c, struct image *parent, struct vhdx_error *err)
 {
     const struct geometry *g = &parent->geometry;
     struct table_window window = { 0 };
@@ -53,9 +59,16 @@ static void check_parent(struct check *c, struct image *parent)
             r = table_bitmap_entry(parent, &window, number, &bitmap, &what);
     }
     table_window_end(&window);
+    if (r < 0 && is_no_finding(-r)) {
+        fail_prefix(&what, "%s: ", parent->path ? parent->path : "parent");
+        if (err)
+            *err = what;
+        return r;
+    }
     if (r < 0)
         check_found(c, VHDX_P_PARENT_BROKEN, VHDX_OFFSET_NONE, 0, 0, "%s: %s",
                     parent->path ? parent->path : "parent", what.message);
+    return 0;
 }
 
 int check_chain(struct check *c, struct vhdx_error *err)
@@ -75,7 +88,12 @@ int check_chain(struct check *c, struct vhdx_error *err)
     for (uint32_t depth = 1; r == 0 && depth < chain->link_count; depth++) {
         const struct chain_link *link = &chain->links[depth];
         if (link->status == VHDX_LINK_OK) {
-            check_parent(c, chain->images[depth]);
+            r = check_parent(c, chain->images[depth], err);
+            continue;
+        }
+        if (link->status == VHDX_LINK_BROKEN && is_no_finding(link->code)) {
+            r = fail(err, link->code, VHDX_OFFSET_NONE, "%s",
+                     link->problem ? link->problem : "the parent cannot be looked at");
             continue;
         }
         enum vhdx_problem problem = link_problem(chain, depth);

@@ -629,3 +629,16 @@ def test_real_images_are_clean(vhdx, unpacked, name):
         unpacked(PARENT)
     text = vhdx.ok('check', unpacked(name))
     assert f'{name}: clean' in text
+
+
+def test_a_parent_in_use_is_no_finding(vhdx, tmp_path, in_use):
+    """It could not be looked at now; nothing is said to be wrong with it."""
+    vhdx.ok('create', '-q', tmp_path / 'base.vhdx', '8M')
+    child = tmp_path / 'child.avhdx'
+    vhdx.ok('create', '-q', '-b', tmp_path / 'base.vhdx', child)
+    with in_use(tmp_path / 'base.vhdx'):
+        message = vhdx.fails('check', child)
+        assert 'base.vhdx: another process has the image open' in message
+        vhdx.ok('check', '-U', child)
+        vhdx.ok('check', '--no-parent', child)
+    vhdx.ok('check', child)
