@@ -9,6 +9,7 @@ Where something is missing tests are skipped, or fail if CI is true. Tests marke
 """
 
 import os
+import signal
 
 import pytest
 
@@ -27,8 +28,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """The marker."""
+    """The marker. And under nohup the programs that are tested would inherit its deafness."""
     config.addinivalue_line('markers', 'slow: takes as long as --slow-seconds says')
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config, items):
