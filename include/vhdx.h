@@ -706,6 +706,7 @@ enum vhdx_problem {
     VHDX_P_HEADER_GUID = 209,           /* a write GUID is zero */
     VHDX_P_HEADER_LOG_VERSION = 210,
     VHDX_P_HEADER_LOG_PLACE = 211,      /* log offset or length */
+    VHDX_P_HEADER_NO_LOG = 212,         /* log length is 0 */
     /* The region tables. */
     VHDX_P_REGION_TABLE_SIGNATURE = 301,
     VHDX_P_REGION_TABLE_CHECKSUM = 302,

@@ -147,6 +147,9 @@ static void report_headers(const struct image *img, const struct copy_problem pr
         FOUND(img, VHDX_P_HEADER_GUID, at + offsetof(struct header_disk, file_write_guid),
               "header %d: %s write GUID is zero", n,
               guid_is_zero(&h->data_write_guid) ? "data" : "file");
+    if (h->log_length == 0 && guid_is_zero(&h->log_guid))
+        FOUND(img, VHDX_P_HEADER_NO_LOG, at + offsetof(struct header_disk, log_length),
+              "header %d: log length is 0, must be at least 1 MiB to write to the image", n);
 }
 
 static int read_headers(struct image *img, struct vhdx_error *err)

@@ -55,6 +55,9 @@ static const struct problem_text texts[] = {
       "the image cannot be opened: its log is of an unknown kind", "" },
     { VHDX_P_HEADER_LOG_PLACE, FATAL, ALL, "header-log-place", "the image cannot be opened",
       "makes a new log at the end of the file; a log that was not replayed is lost" },
+    { VHDX_P_HEADER_NO_LOG, ERROR, SAFE, "header-no-log",
+      "the image can be read, but not written to; QEMU refuses it",
+      "makes a log at the end of the file" },
 
     { VHDX_P_REGION_TABLE_SIGNATURE, ERROR, SAFE, "region-table-signature",
       "few programs know that there is a second table; the others refuse the image",

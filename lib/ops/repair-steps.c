@@ -185,11 +185,12 @@ static int mend_headers(struct repair *r, struct vhdx_error *err)
 
 static bool log_place_applies(const struct repair *r)
 {
-    return repair_may(r, VHDX_P_HEADER_LOG_PLACE);
+    return repair_may(r, VHDX_P_HEADER_LOG_PLACE) || repair_may(r, VHDX_P_HEADER_NO_LOG);
 }
 
 static int mend_log_place(struct repair *r, struct vhdx_error *err)
 {
+    bool is_missing = repair_may(r, VHDX_P_HEADER_NO_LOG);
     struct header h = r->header;
     uint64_t end;
 
@@ -199,7 +200,8 @@ static int mend_log_place(struct repair *r, struct vhdx_error *err)
     if (c == 0)
         c = repair_put_headers(r, h, err);
     if (c == 0)
-        repair_done(r, VHDX_P_HEADER_LOG_PLACE, h.log_offset, 0, 0,
+        repair_done(r, is_missing ? VHDX_P_HEADER_NO_LOG : VHDX_P_HEADER_LOG_PLACE, h.log_offset,
+                    0, 0,
                     "log: a new, empty one made at %#" PRIx64, h.log_offset);
     return c;
 }

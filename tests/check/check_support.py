@@ -34,8 +34,9 @@ NAMES = {
     104: 'file-trailing', 105: 'space-leaked', 201: 'header-signature', 202: 'header-checksum',
     203: 'header-version', 204: 'header-reserved', 205: 'headers-lost', 206: 'headers-ambiguous',
     207: 'headers-identical', 208: 'header-sequence', 209: 'header-guid',
-    210: 'header-log-version', 211: 'header-log-place', 301: 'region-table-signature',
-    302: 'region-table-checksum', 303: 'region-count', 304: 'region-place',
+    210: 'header-log-version', 211: 'header-log-place', 212: 'header-no-log',
+    301: 'region-table-signature', 302: 'region-table-checksum', 303: 'region-count',
+    304: 'region-place',
     305: 'region-duplicate', 306: 'region-overlap', 307: 'region-missing',
     308: 'region-unknown-required', 309: 'region-unknown', 310: 'region-not-required',
     311: 'region-reserved', 312: 'region-tables-differ', 313: 'region-tables-lost',
@@ -198,7 +199,7 @@ def verify_finding(one):
 def verify_place(one):
     """Where in the file the offending bytes may stand."""
     number, place = one['id'], one.get('file-offset')
-    if 201 <= number <= 211 and place is not None:
+    if 201 <= number <= 212 and place is not None:
         assert 64 << 10 <= place < 192 << 10, one
     if 301 <= number <= 313 and place is not None:
         assert 192 << 10 <= place < 320 << 10, one

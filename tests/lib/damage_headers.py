@@ -242,7 +242,14 @@ def add_dirty_place():
 add_dirty_place()
 
 
-@near(211)
+bent('header_no_log', [212], 'Neither a log nor a LogGuid.',
+     lambda image: image.both(log_length=0, log_offset=0),
+     ('dynamic', 'fixed', 'child', 'sector4096'))
+bent('header_no_log_at_a_place', [212], 'A place for a log, of no length.',
+     lambda image: image.both(log_length=0))
+
+
+@near(211, 212)
 def header_log_place_in_the_older_header():
     """What the older header says of the log is void."""
     image = sample()
