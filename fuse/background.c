@@ -82,3 +82,14 @@ void background_ready(struct background *background)
     close(background->ready_fd);
     background->ready_fd = -1;
 }
+
+void background_hold_signals(sigset_t *ret_mask)
+{
+    sigset_t ending;
+
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGTERM);
+    sigaddset(&ending, SIGHUP);
+    sigprocmask(SIG_BLOCK, &ending, ret_mask);
+}

@@ -9,6 +9,7 @@
 #ifndef VHDX_FUSE_BACKGROUND_H
 #define VHDX_FUSE_BACKGROUND_H
 
+#include <signal.h>
 #include <stdbool.h>
 
 struct background {
@@ -24,5 +25,9 @@ bool background_start(struct background *background, int *ret_exit);
 /* In the child: lets the program that was started end, and leaves its terminal, folder and
    standard files. Does nothing for a background that was not started (ready_fd negative). */
 void background_ready(struct background *background);
+
+/* Lets the signals that end a mount wait, while there is what nobody would clear away. *ret_mask is
+   to be set again. */
+void background_hold_signals(sigset_t *ret_mask);
 
 #endif /* VHDX_FUSE_BACKGROUND_H */

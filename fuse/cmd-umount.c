@@ -20,6 +20,10 @@
 #include "scope.h"
 #include "verb.h"
 
+/* Seconds: until a word is said, and from then on. */
+#define PATIENCE 3
+#define PATIENCE_AT_MOST 12
+
 /* A handle on the program behind the mount; negative when it is dead or cannot be asked: then
    there is nobody to wait for. */
 static int open_server(const char *path)
@@ -58,12 +62,28 @@ static bool flush(const char *path, const char *name)
     return false;
 }
 
-static void wait_for_end(int server)
+static bool has_ended(int server, int seconds)
 {
     struct pollfd end = { .fd = server, .events = POLLIN };
+    int r;
 
-    while (poll(&end, 1, -1) < 0 && errno == EINTR)
+    while ((r = poll(&end, 1, seconds * 1000)) < 0 && errno == EINTR)
         ;
+    return r > 0;
+}
+
+/* A mount may be seen at other places, too, and lives as long as the last of them. */
+static bool wait_for_end(int server, const char *name)
+{
+    if (has_ended(server, PATIENCE))
+        return true;
+    report_note("%s: unmounted; waiting for the program behind to finish the image", name);
+    if (has_ended(server, PATIENCE_AT_MOST))
+        return true;
+    report("%s: unmounted here, but the image is still open", name);
+    report_hint("the mount is used elsewhere, too: bound to another folder, or in a container; "
+                "'grep vhdx /proc/*/mountinfo' shows where");
+    return false;
 }
 
 static bool unmount(const char *name)
@@ -92,7 +112,7 @@ static bool unmount(const char *name)
     if (!mountpoint_unmount(path, name))
         fine = false;
     else if (server >= 0)
-        wait_for_end(server);
+        fine = wait_for_end(server, name) && fine;
     if (server >= 0)
         close(server);
     return fine;

@@ -81,6 +81,15 @@ static void reply_failure(fuse_req_t req, const struct vhdx_error *err)
     fuse_reply_err(req, mount_errno(err));
 }
 
+/* The image's file cannot grow, because of a limit: that is no failure of the disk. */
+static void reply_write_failure(fuse_req_t req, const struct vhdx_error *err)
+{
+    bool is_full = err->code == VHDX_E_SYSTEM && err->sys_errno == EFBIG;
+
+    mount_report(mount_of(req), err);
+    fuse_reply_err(req, is_full ? ENOSPC : mount_errno(err));
+}
+
 /* ---- Names and attributes ------------------------------------------------------------------- */
 
 static double keep_seconds(const struct mount *mount)
@@ -460,7 +469,7 @@ static void op_write(fuse_req_t req, fuse_ino_t inode, const char *buf, size_t s
     int r = vhdx_pwrite(mount->v, buf, size, file.offset + at, flags, &err);
     tree_note_change(&mount->tree);
     if (r < 0)
-        reply_failure(req, &err);
+        reply_write_failure(req, &err);
     else
         fuse_reply_write(req, size);
 }
@@ -515,7 +524,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t offse
         tree_note_change(&mount->tree);
     }
     if (r < 0)
-        reply_failure(req, &err);
+        reply_write_failure(req, &err);
     else
         fuse_reply_err(req, 0);
 }

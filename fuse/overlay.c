@@ -8,10 +8,12 @@
 #include "overlay.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "opening.h"
 #include "report.h"
 #include "scope.h"
@@ -61,7 +63,7 @@ static struct vhdx *create_and_open(const char *path, const char *overlay,
     return v;
 }
 
-struct vhdx *overlay_open(const char *path, const struct common_options *common)
+static struct vhdx *open_without_name(const char *path, const struct common_options *common)
 {
     SCOPED_FREE char *folder = NULL, *overlay = NULL;
     struct vhdx *v;
@@ -85,5 +87,15 @@ struct vhdx *overlay_open(const char *path, const struct common_options *common)
     v = create_and_open(path, overlay, common);
     unlink(overlay);
     rmdir(folder);
+    return v;
+}
+
+struct vhdx *overlay_open(const char *path, const struct common_options *common)
+{
+    sigset_t mask;
+
+    background_hold_signals(&mask); /* until there is nothing that would stay behind */
+    struct vhdx *v = open_without_name(path, common);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
     return v;
 }

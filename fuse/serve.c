@@ -21,10 +21,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "capture.h"
 #include "operations.h"
 #include "report.h"
@@ -99,10 +101,10 @@ static bool start_startup(struct service *s)
 /* -o with all that the kernel and /proc/self/mountinfo are to know. False: out of memory. */
 static bool add_options(struct fuse_args *args, const struct mount_plan *plan)
 {
-    SCOPED_FREE char *name = NULL, *options = NULL;
+    SCOPED_FREE char *name = NULL, *options = NULL, *real = realpath(plan->path, NULL);
     bool fine;
 
-    if (asprintf(&name, "fsname=%s", plan->path) < 0)
+    if (asprintf(&name, "fsname=%s", real ? real : plan->path) < 0)
         name = NULL;
     fine = name && fuse_opt_add_opt_escaped(&options, name) == 0 &&
            fuse_opt_add_opt(&options, "subtype=vhdx") == 0 &&
@@ -140,15 +142,17 @@ static bool mount_session(struct service *s)
     return false;
 }
 
-/* Serves until the end; false after reporting why it could not. */
-static bool serve(struct service *s)
+/* Serves until the end, with this signal mask; false after reporting why it could not. */
+static bool serve(struct service *s, const sigset_t *mask)
 {
     struct fuse_loop_config config = { .clone_fd = 0, .max_idle_threads = IDLE_THREADS };
 
     if (fuse_set_signal_handlers(s->session) < 0) {
         report("%s: signal handlers: %s", s->plan->path, strerror(errno));
+        fuse_session_unmount(s->session);
         return false;
     }
+    pthread_sigmask(SIG_SETMASK, mask, NULL); /* one that has come ends the loop at once */
     bool started = start_startup(s);
     int r = started ? fuse_session_loop_mt(s->session, &config) : 0;
     fuse_session_unmount(s->session); /* nothing to do if somebody else did */
@@ -198,11 +202,15 @@ int mount_serve(struct vhdx *v, const struct mount_plan *plan)
 {
     struct service *s = new_service(v, plan);
     bool fine = false;
+    sigset_t mask;
 
     if (!s)
         return EXIT_FAILED;
+    /* Whoever dies having mounted leaves a mount that is dead. */
+    background_hold_signals(&mask);
     if (mount_session(s))
-        fine = serve(s);
+        fine = serve(s, &mask);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if (s->session)
         fuse_session_destroy(s->session);
     fine = finish(s) && fine;

@@ -108,6 +108,97 @@ def test_signals_unmount(vhdx, mount, new_image, number):
     assert same(vhdx.ok('cat', '--length', '1M', image, text=False), pattern(1, MIB))
 
 
+def children_of(pid):
+    """PIDs."""
+    try:
+        with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
+            return list(map(int, file.read().split()))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def command_of(pid):
+    """Of what runs there, while it does."""
+    try:
+        return pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b''
+
+
+def start_slowly(vhdx, call, *arguments, env=None):
+    """vhdx under strace, which delays such system calls; the tracer, and the program's PID."""
+    need('strace')
+    tracer = subprocess.Popen(['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=' + call,
+                               *vhdx.command, *map(str, arguments)], env=env,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    found = []
+
+    def is_there():
+        found[:] = [pid for pid in children_of(tracer.pid)
+                    if command_of(pid).startswith(os.fsencode(vhdx.command[0]))]
+        return found or tracer.poll() is not None
+    wait_until(is_there, 'nothing was started')
+    if not found:
+        missing('strace may not trace')
+    return tracer, found[0]
+
+
+@pytest.mark.parametrize('options', [[], ['-f'], ['--overlay']], ids=' '.join)
+def test_signal_while_mounting(vhdx, new_image, folder, options):
+    """No dead mount stays behind: the kernel has mounted, the program does not know it yet."""
+    need_root() # whose programs mount by themselves
+    tracer, pid = start_slowly(vhdx, 'mount:delay_exit=1000000', 'mount', '-q', *options,
+                               new_image('8M'), folder)
+    wait_until(lambda: str(folder) in mounts() or tracer.poll() is not None, 'not mounted')
+    os.kill((children_of(pid) or [pid])[0], signal.SIGTERM)
+    tracer.communicate(timeout=60)
+    wait_until(lambda: str(folder) not in mounts(), 'still mounted')
+    assert os.listdir(folder) == []
+
+
+def test_signal_while_an_overlay_is_made(vhdx, new_image, folder, tmp_path):
+    """Nothing stays behind."""
+    place = tmp_path / 'overlays'
+    place.mkdir()
+    tracer, pid = start_slowly(vhdx, 'unlink:delay_enter=1000000', 'mount', '-qf', '--overlay',
+                               new_image('8M'), folder, env=dict(os.environ, TMPDIR=str(place)))
+    wait_until(lambda: list(place.glob('*/overlay.avhdx')) or tracer.poll() is not None,
+               'no overlay')
+    os.kill(pid, signal.SIGTERM)
+    tracer.communicate(timeout=60)
+    assert os.listdir(place) == [] and str(folder) not in mounts()
+
+
+def test_umount_of_what_is_elsewhere_too(vhdx, new_image, folder, tmp_path):
+    """It does not wait for ever, and says why."""
+    need_root()
+    other = tmp_path / 'other'
+    other.mkdir()
+    vhdx.ok('mount', '-q', new_image('8M'), folder)
+    pid = ask_pid(folder)
+    run('mount', '--bind', folder, other)
+    try:
+        message = vhdx.fails('umount', folder)
+    finally:
+        run('umount', other)
+    assert f'{folder}: unmounted here, but the image is still open' in message
+    wait_until(lambda: not is_alive(pid), 'still running')
+
+
+def test_file_size_limit(vhdx, new_image, folder):
+    """Of the image's file: no failure of the disk."""
+    vhdx.ok('mount', '-q', '--rw', new_image('64M', '-o', 'block_size=1M'), folder,
+            restore_signals=False)
+    pid = ask_pid(folder)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (8 * MIB, resource.prlimit(
+        pid, resource.RLIMIT_FSIZE)[1]))
+    with pytest.raises(OSError) as caught:
+        for number in range(20):
+            write_at(folder / 'disk', number * MIB, pattern(1, MIB))
+    assert caught.value.errno == errno.ENOSPC
+    vhdx.ok('umount', folder)
+
+
 def test_signal_in_the_background(vhdx, new_image, folder):
     vhdx.ok('mount', '-q', new_image('8M'), folder)
     pid = ask_pid(folder)
