@@ -147,9 +147,15 @@ static bool check_image(const char *path, bool read_only, const struct common_op
     if (fine && !read_only)
         children_warn(path, info.data_write_guid);
     vhdx_close(v);
-    if (!fine || read_only)
-        return fine;
-    v = image_open(path, VHDX_OPEN_RDWR, common);
+    return fine;
+}
+
+/* Whether it can be written to. That replays a dirty log: when there is a server at last. */
+static bool check_writing(void *opaque)
+{
+    const struct common_options *common = opaque;
+
+    struct vhdx *v = image_open(common->operands[0], VHDX_OPEN_RDWR, common);
     if (!v)
         report_hint("-r serves the image read-only");
     vhdx_close(v);
@@ -211,6 +217,10 @@ static int run_serve(int argc, char **argv)
     }
     if (!check_image(path, run->read_only, &common))
         return EXIT_FAILED;
+    if (!run->read_only) {
+        run->server.is_ready = check_writing;
+        run->server.opaque = &common;
+    }
     add_parameters(path, run, &common, &run->server);
     return server_run(&run->server);
 }

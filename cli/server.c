@@ -103,21 +103,21 @@ static void report_no_nbdkit(int number)
     }
 }
 
-/* Whether nbdkit finds the plugin by its name. Not finding nbdkit itself is reported. */
-static bool nbdkit_knows_plugin(const struct run *run, bool *ret_reported)
+/* False if there is no nbdkit, which was reported. *ret_knows: it finds the plugin by its name. */
+static bool ask_nbdkit(const struct run *run, bool *ret_knows)
 {
     char name[] = "nbdkit", plugin[] = "vhdx", dump[] = "--dump-plugin";
     char *argv[] = { name, plugin, dump, NULL };
     pid_t child;
     int r = start(run, argv, true, true, &child);
 
-    *ret_reported = r != 0;
     if (r != 0) {
         report_no_nbdkit(r);
         return false;
     }
     int status = process_wait(child);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    *ret_knows = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return true;
 }
 
 /*
@@ -128,8 +128,10 @@ static char *find_plugin(const struct run *run)
 {
     char self[4096];
     ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    bool reported;
+    bool is_known;
 
+    if (!ask_nbdkit(run, &is_known))
+        return NULL;
     if (len > 0) {
         self[len] = '\0';
         char *path = text_of("%s/../nbdkit/" PLUGIN_FILE, dirname(self));
@@ -141,13 +143,11 @@ static char *find_plugin(const struct run *run)
     if (access(path, R_OK) == 0)
         return path;
     free(path);
-    if (nbdkit_knows_plugin(run, &reported))
+    if (is_known)
         return text_of("vhdx");
-    if (!reported) {
-        report("nbdkit has no plugin for VHDX (" PLUGIN_FILE ")");
-        report_hint("it comes with vhdx when that is built where nbdkit's headers are "
-                    "(nbdkit-plugin-dev, nbdkit-devel)");
-    }
+    report("nbdkit has no plugin for VHDX (" PLUGIN_FILE ")");
+    report_hint("it comes with vhdx when that is built where nbdkit's headers are "
+                "(nbdkit-plugin-dev, nbdkit-devel)");
     return NULL;
 }
 
@@ -462,7 +462,8 @@ int server_run(const struct server *server)
 
     if (catch_signals(&run)) {
         SCOPED_FREE char *plugin = find_plugin(&run);
-        if (plugin && make_places(&run) && start_nbdkit(&run, plugin))
+        if (plugin && make_places(&run) &&
+            (!server->is_ready || server->is_ready(server->opaque)) && start_nbdkit(&run, plugin))
             code = serve(&run);
         remove_places(&run);
         close(run.signal_fd);

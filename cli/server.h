@@ -24,6 +24,9 @@ struct server {
     bool tls_required;       /* clients have to use it: the URI says so */
     const char *psk_file;    /* NULL: none */
     const char *command;     /* --run, or NULL: serve until a signal comes */
+    bool (*is_ready)(void *opaque); /* asked when all else is; false after reporting why not; or
+                                       NULL */
+    void *opaque;
     struct word_list options; /* more options of nbdkit's */
     struct word_list parameters; /* of the plugin and of filters */
 };

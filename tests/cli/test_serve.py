@@ -46,6 +46,16 @@ def test_nbdkit_is_not_installed(vhdx, image, tmp_path):
                      'vhdx: hint: on Debian, Ubuntu and Fedora the package is called nbdkit']
 
 
+def test_an_image_that_cannot_be_served_stays_as_it_is(vhdx, image, tmp_path):
+    """Its log is replayed when there is a server, not before."""
+    path = image('vhdx-log-replay.vhdx')
+    before = path.read_bytes()
+    vhdx.fails('serve', path, env={'PATH': str(tmp_path)})
+    (tmp_path / 'there').write_text('')
+    vhdx.fails('serve', '-k', tmp_path / 'there', path)
+    assert path.read_bytes() == before
+
+
 def test_plugin_is_not_installed(vhdx, image, tmp_path):
     """A tool away from its build folder, and an nbdkit that does not know the plugin."""
     if vhdx.emulated:
