@@ -7,6 +7,7 @@
  * extents and errors. The life of the image is in served.c.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -103,6 +104,8 @@ static int on_get_ready(void)
 
 static int on_after_fork(void)
 {
+    /* A limit on the size of files shall fail a request, not end the server. */
+    signal(SIGXFSZ, SIG_IGN);
     return served_begin(&served);
 }
 

@@ -186,6 +186,20 @@ def test_full_disk(filled, serve, file_system, tmp_path, vhdx):
     model.close()
 
 
+def test_file_size_limit(image, serve):
+    """It fails the request that needs more, and does not end the server."""
+    server = serve(image(), wrapper=['prlimit', '--fsize=%d' % (20 * MIB)])
+    handle = server.connect()
+    handle.pwrite(b'a' * MIB, 0)
+    with pytest.raises(nbd.Error) as caught:
+        for block in range(60):
+            handle.pwrite(b'b' * MIB, block * MIB)
+    assert caught.value.errnum == errno.ENOSPC
+    assert handle.pread(MIB, 0) == b'b' * MIB
+    handle.shutdown()
+    server.stop()
+
+
 # ---- A disk that fails ---------------------------------------------------------------------------
 
 def test_failed_flush(image, serve, vhdx):
