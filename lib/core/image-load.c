@@ -213,6 +213,27 @@ static int read_region_tables(struct image *img, struct vhdx_error *err)
     return img->sink ? report_region_tables(img, problems, other, buf, err) : 0;
 }
 
+bool image_is_on_region(const struct image *img, uint64_t offset, uint64_t len)
+{
+    if (ranges_overlap(offset, len, img->header.log_offset, img->header.log_length))
+        return true;
+    for (uint32_t i = 0; i < img->regions->count; i++) {
+        const struct region *g = &img->regions->regions[i];
+        if (ranges_overlap(offset, len, g->offset, g->length))
+            return true;
+    }
+    return false;
+}
+
+bool image_claim(struct image *img, uint64_t offset, uint64_t len)
+{
+    uint64_t size = image_size(img);
+
+    if (offset < size && size - offset < len && image_is_on_region(img, offset, len))
+        return false;
+    return space_claim(&img->space, offset, len);
+}
+
 /* The header section, the log and the regions own their space; nothing else may lie there. */
 static int claim_regions(struct image *img, struct vhdx_error *err)
 {

@@ -157,4 +157,11 @@ static inline const struct region *image_metadata_region(const struct image *img
     return &img->regions->regions[img->regions->metadata];
 }
 
+/* Does a range of the file touch the log or a region? */
+bool image_is_on_region(const struct image *img, uint64_t offset, uint64_t len);
+
+/* space_claim() for a block that begins in the file. The log or a region may lie beyond the end of
+   the file that cuts it off: they would be in each other's way as soon as the file grew again. */
+bool image_claim(struct image *img, uint64_t offset, uint64_t len);
+
 #endif

@@ -50,7 +50,7 @@ static int claim_block(struct image *img, uint64_t index, uint64_t entry, uint64
     uint64_t offset = bat_file_offset(entry), len = block_length(img, index);
     char name[BAT_NAME_SIZE];
 
-    if (space_claim(&img->space, offset, len))
+    if (image_claim(img, offset, len))
         return 0;
     bat_entry_name(&img->geometry, index, name);
     return fail(err, VHDX_E_CORRUPT, at,
@@ -92,8 +92,8 @@ static int claim_entries(struct image *img, uint64_t first, uint64_t count, uint
         if (!bat_is_present(entry))
             continue;
         uint64_t n = joined_blocks(img, first, i, count, page);
-        if (n > 1 && space_claim(&img->space, bat_file_offset(entry),
-                                 n << img->geometry.block_shift)) {
+        if (n > 1 &&
+            image_claim(img, bat_file_offset(entry), n << img->geometry.block_shift)) {
             i += n - 1;
             continue;
         }

@@ -147,20 +147,6 @@ static int check_itself(struct pass *p, uint64_t index, uint64_t *entry)
     return r;
 }
 
-static bool lies_on_region(const struct pass *p, uint64_t offset, uint64_t len)
-{
-    const struct image *img = p->img;
-
-    if (ranges_overlap(offset, len, img->header.log_offset, img->header.log_length))
-        return true;
-    for (uint32_t i = 0; i < img->regions->count; i++) {
-        const struct region *g = &img->regions->regions[i];
-        if (ranges_overlap(offset, len, g->offset, g->length))
-            return true;
-    }
-    return false;
-}
-
 /* *ret_lost: the block cannot be used. What is missing of payload is zeros; but bits of a bitmap
    that are missing, and needed, would show what the parent has. */
 static int check_end_of_file(struct pass *p, uint64_t index, bool is_bitmap, uint64_t *entry,
@@ -173,8 +159,8 @@ static int check_end_of_file(struct pass *p, uint64_t index, bool is_bitmap, uin
         check_block_range(p->g, index, &virtual_offset, &needed);
     *ret_lost = offset >= size ||
                 (is_bitmap && p->partial > 0 && offset + p->partial_end > size);
-    if (range_fits(offset, needed, size))
-        return 0;
+    if (!*ret_lost && range_fits(offset, needed, size))
+        return 0; /* of a block beyond the disk's end nothing is needed */
     return entry_found(p, index, *ret_lost ? VHDX_P_BAT_PAST_END : VHDX_P_BAT_CUT, entry,
                        "file offset is %#" PRIx64 ", but the file ends at %#" PRIx64 "%s", offset,
                        size, offset < size ? ", inside the block" : "");
@@ -195,11 +181,11 @@ static int check_place(struct pass *p, uint64_t index, bool is_bitmap, uint64_t 
         *entry = 0;
         return 0;
     }
-    if (space_claim(&p->img->space, offset, len)) {
+    if (image_claim(p->img, offset, len)) {
         p->c->last_end = max_u64(p->c->last_end, offset + len);
         return 0;
     }
-    bool on_region = lies_on_region(p, offset, len);
+    bool on_region = image_is_on_region(p->img, offset, len);
     r = entry_found(p, index, on_region ? VHDX_P_BAT_ON_REGION : VHDX_P_BAT_OVERLAP, entry,
                     "file range %#" PRIx64 " + %" PRIu64 " overlaps %s", offset, len,
                     on_region ? "the log or a region" : "another block");
@@ -276,7 +262,7 @@ static int check_anchor(struct pass *p, uint64_t index, uint64_t entry)
         return entry_found(p, index, VHDX_P_BAT_ANCHOR_PAST_END, &entry,
                            "kept file offset is %#" PRIx64 ", but the file ends at %#" PRIx64,
                            offset, image_size(p->img));
-    if (!space_claim(&p->img->space, offset, len))
+    if (!image_claim(p->img, offset, len))
         return entry_found(p, index, VHDX_P_BAT_ANCHOR_OVERLAP, &entry,
                            "kept file range %#" PRIx64 " + %" PRIu64
                            " overlaps another structure", offset, len);

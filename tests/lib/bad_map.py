@@ -81,6 +81,16 @@ def bat_overlaps_unknown_region():
     return image
 
 
+@bad('CORRUPT', r'BAT entry 4.*overlap', stage='read')
+def bat_cut_block_overlaps_log():
+    """The file ends inside a block, where the log would be if it were longer."""
+    image = plain(block_size=2 * MIB, size=16 * MIB)
+    at = image.make_full(4)
+    image.both(log_offset=at + MIB)
+    image.render().resize(at + MIB)
+    return image
+
+
 # ---- Bitmap entries where there is no parent ----------------------------------------------------
 
 @bad('CORRUPT', r'BAT entry 4096.*', stage='read')

@@ -5,7 +5,7 @@ other blocks; and kept places that others own (604 to 608, 613, 614)."""
 
 import vhdxdisk as disk
 from damage_core import KINDS, bent, close_to, cut, damage, entry_at, gone, lose, near, sample
-from vhdxdisk import FULL, MIB, UNDEFINED, UNMAPPED, UNMAPPED_OLD
+from vhdxdisk import FULL, MIB, PARTIAL, UNDEFINED, UNMAPPED, UNMAPPED_OLD
 from vhdximage import guid_for, pattern
 
 TOP = ((1 << 44) - 1) * MIB  # the highest place an entry can name
@@ -33,6 +33,11 @@ bent('bat_past_end', [], 'A block far past the end of the file.',
      lambda image: gone(image, 4, 90000 * MIB), KINDS, counts={605: 1})
 bent('bat_at_the_end', [], 'A block that begins where the file ends.',
      lambda image: gone(image, 4, image.file.size), FEW, counts={605: 1})
+# The BAT of a child has entries for blocks behind the end of its disk, up to the next bitmap's.
+for _name, _state in (('full', FULL), ('partial', PARTIAL)):
+    bent('bat_at_the_end_beyond_disk_' + _name, [], 'The same of a block that the disk has not.',
+         lambda image, s=_state: entry_at(image, image.blocks, s, image.file.size), ('child',),
+         counts={605: 1})
 for _name, _place in (('top', TOP), ('top_bit', (1 << 43) * MIB), ('below_top', TOP - MIB),
                       ('beyond_4_tib', (1 << 32) * MIB)):
     bent('bat_past_end_' + _name, [], 'Offset and block size overflow.',
@@ -86,6 +91,30 @@ bent('bat_cut_31_of_32', [], 'Only the last MiB is missing.', shorter(31 * MIB),
 # A file that ends in the midst of a MiB is not a whole number of MiB.
 bent('bat_cut_unaligned', [102], 'A sector is missing.', shorter(MIB - 512), ('dynamic', 'fixed'),
      counts={606: 1})
+
+
+@damage(counts={409: 1, 606: 1, 607: 1}, safe=(409, 606, 607))
+def bat_cut_on_log():
+    """What is missing of a block lies where the log would be, if the file were long enough."""
+    image = sample('block2m')
+    at = image.make_full(4)
+    lose(image, 4)
+    image.both(log_offset=at + MIB)
+    cut(image, at + MIB)
+    return image
+
+
+@damage(counts={409: 1, 606: 1})
+def bat_cut_before_log():
+    """Here the log comes behind it."""
+    image = sample('block2m')
+    at = image.make_full(4)
+    image.missing = [(9 * MIB, MIB)]
+    image.both(log_offset=at + 2 * MIB)
+    cut(image, at + MIB)
+    return image
+
+
 close_to('bat_cut_not', [605, 606], 'Nothing is missing.', shorter(2 * MIB), ('block2m',))
 
 
