@@ -38,47 +38,20 @@ static int mend_ident(struct repair *r, struct vhdx_error *err)
 
 /* ---- Headers -------------------------------------------------------------------------------- */
 
-/* Behind everything that the file holds. */
-static int find_end(const struct repair *r, uint64_t *ret, struct vhdx_error *err)
-{
-    uint64_t size = 0;
-
-    int c = io_size(r->io, &size, err);
-    *ret = max_u64(align_up(size, MIB), r->check->last_end);
-    return c;
-}
-
-/* Sets aside an empty log at end, where nothing else is. */
-static int make_log(struct repair *r, uint64_t end, struct header *h, struct vhdx_error *err)
-{
-    int c = io_truncate(r->io, end + NEW_LOG_LENGTH, err);
-    if (c == 0)
-        c = io_flush(r->io, err);
-    h->log_guid = (struct guid){ { 0 } };
-    h->log_version = 0;
-    h->log_offset = end;
-    h->log_length = NEW_LOG_LENGTH;
-    return c;
-}
-
 static bool lost_headers_apply(const struct repair *r)
 {
     return repair_may(r, VHDX_P_HEADERS_LOST);
 }
 
 /* Nothing says where the log was, or what GUIDs the image had. A log that is found, and whose last
-   session had not ended, is replayed, since nothing will say later that it counts. */
+   session had not ended, is replayed, since nothing will say later that it counts. Where a new one
+   may lie is not known before the BAT is read. */
 static int mend_lost_headers(struct repair *r, struct vhdx_error *err)
 {
     struct header h = { 0 };
     bool is_replayed;
-    uint64_t end;
 
     int c = recover_lost_log(r->holes, r->io, &is_replayed, err);
-    if (c == 0)
-        c = find_end(r, &end, err);
-    if (c == 0)
-        c = make_log(r, end, &h, err);
     if (c == 0 && !guid_random(&h.data_write_guid))
         c = fail(err, VHDX_E_SYSTEM, VHDX_OFFSET_NONE, "no random numbers for a new GUID");
     r->header = h;
@@ -87,9 +60,8 @@ static int mend_lost_headers(struct repair *r, struct vhdx_error *err)
         c = repair_put_headers(r, h, err);
     if (c == 0)
         repair_done(r, VHDX_P_HEADERS_LOST, HEADER_OFFSET(0), 0, 0,
-                    "headers: built anew, with an empty log at %#" PRIx64 "%s"
-                    "; children of the image no longer recognise it", h.log_offset,
-                    is_replayed ? "; what was found in the old one was replayed" : "");
+                    "headers: built anew%s; children of the image no longer recognise it",
+                    is_replayed ? ", what was found in the old log was replayed" : "");
     return c;
 }
 
@@ -185,24 +157,22 @@ static int mend_headers(struct repair *r, struct vhdx_error *err)
 
 static bool log_place_applies(const struct repair *r)
 {
-    return repair_may(r, VHDX_P_HEADER_LOG_PLACE) || repair_may(r, VHDX_P_HEADER_NO_LOG);
+    return repair_may(r, VHDX_P_HEADER_LOG_PLACE);
 }
 
-static int mend_log_place(struct repair *r, struct vhdx_error *err)
+/* Then it is an image without a log. */
+static int forget_log(struct repair *r, struct vhdx_error *err)
 {
-    bool is_missing = repair_may(r, VHDX_P_HEADER_NO_LOG);
     struct header h = r->header;
-    uint64_t end;
 
-    int c = find_end(r, &end, err);
+    h.log_guid = (struct guid){ { 0 } };
+    h.log_version = 0;
+    h.log_offset = 0;
+    h.log_length = 0;
+    int c = repair_put_headers(r, h, err);
     if (c == 0)
-        c = make_log(r, end, &h, err);
-    if (c == 0)
-        c = repair_put_headers(r, h, err);
-    if (c == 0)
-        repair_done(r, is_missing ? VHDX_P_HEADER_NO_LOG : VHDX_P_HEADER_LOG_PLACE, h.log_offset,
-                    0, 0,
-                    "log: a new, empty one made at %#" PRIx64, h.log_offset);
+        repair_done(r, VHDX_P_HEADER_LOG_PLACE, HEADER_OFFSET(0), 0, 0,
+                    "headers: log offset and length cleared");
     return c;
 }
 
@@ -388,26 +358,40 @@ static uint64_t plain_end(const struct check *c)
 }
 
 /*
- * A clean log that lies behind the end of the file holds nothing, and may be anywhere; or the file
- * may not grow to the end of a log because of a block that was lost before that. A lost block where
- * the new log lies is found to lie on it next.
+ * An image may have no log, or a clean one that lies behind the end of the file: that holds
+ * nothing, and may as well be elsewhere. A new one comes behind all that the file holds, but not
+ * where a block is that the file has lost: that would come back as zeros, as if it were whole, or,
+ * lying on the log, keep a small image from being opened.
  */
-static bool far_log_applies(const struct repair *r)
+static bool new_log_applies(const struct repair *r)
 {
-    if (!repair_may(r, VHDX_P_LOG_CUT) || !r->check->has_tables || plain_end(r->check) == 0)
+    const struct check *c = r->check;
+    bool is_far = repair_may(r, VHDX_P_LOG_CUT) && c->image &&
+                  r->header.log_offset >= image_size(c->image);
+
+    if (!c->has_tables || plain_end(c) == 0 || !(is_far || repair_may(r, VHDX_P_HEADER_NO_LOG)))
         return false;
-    return r->header.log_offset >= image_size(r->check->image) || r->level == VHDX_REPAIR_ALL;
+    uint64_t place = max_u64(plain_end(c), c->last_end);
+    return c->first_lost >= place && c->first_lost - place >= NEW_LOG_LENGTH &&
+           check_count(c, VHDX_P_BAT_OVERLAP) + check_count(c, VHDX_P_BAT_ON_REGION) == 0;
 }
 
-static int mend_far_log(struct repair *r, struct vhdx_error *err)
+static int make_log(struct repair *r, struct vhdx_error *err)
 {
+    bool is_missing = repair_may(r, VHDX_P_HEADER_NO_LOG);
     struct header h = r->header;
 
-    int c = make_log(r, plain_end(r->check), &h, err);
+    h.log_guid = (struct guid){ { 0 } };
+    h.log_version = 0;
+    h.log_offset = max_u64(plain_end(r->check), r->check->last_end);
+    h.log_length = NEW_LOG_LENGTH;
+    int c = io_truncate(r->io, h.log_offset + h.log_length, err);
+    if (c == 0)
+        c = io_flush(r->io, err);
     if (c == 0)
         c = repair_put_headers(r, h, err);
     if (c == 0)
-        repair_done(r, VHDX_P_LOG_CUT, h.log_offset, 0, 0,
+        repair_done(r, is_missing ? VHDX_P_HEADER_NO_LOG : VHDX_P_LOG_CUT, h.log_offset, 0, 0,
                     "log: a new, empty one made at %#" PRIx64, h.log_offset);
     return c;
 }
@@ -510,16 +494,11 @@ static int free_leak(struct check *c, uint64_t offset, uint64_t len, void *opaqu
     return e;
 }
 
-/* Looks for the leaks once more, with hands. */
 static int free_leaks(struct repair *r, struct vhdx_error *err)
 {
     const struct check_hands hands = { .leak = free_leak, .opaque = r };
-    const struct vhdx_check_options quiet = { .struct_size = sizeof quiet,
-                                              .flags = VHDX_CHECK_NO_PARENT };
-    struct check check = { .io = r->io, .holes = r->holes, .opts = &quiet, .hands = &hands };
 
-    int c = check_run(&check, err);
-    check_end(&check);
+    int c = repair_look_again(r, &hands, err);
     return c < 0 ? c : io_flush(r->io, err);
 }
 
@@ -529,13 +508,14 @@ const struct repair_step repair_steps[] = {
     { ident_applies, mend_ident },
     { lost_headers_apply, mend_lost_headers },
     { ambiguous_headers_apply, mend_ambiguous_headers },
-    { log_place_applies, mend_log_place },
+    { log_place_applies, forget_log },
     { headers_apply, mend_headers },
     { dirty_log_applies, replay_log },
     { truncated_log_applies, mend_truncated_log },
     { useless_log_applies, drop_log },
     { short_file_applies, mend_short_file },
-    { far_log_applies, mend_far_log },
+    { new_log_applies, make_log },
+    { repair_states_apply, repair_states },
     { repair_tables_apply, repair_tables },
     { repair_metadata_apply, repair_metadata },
     { repair_bat_apply, repair_bat },

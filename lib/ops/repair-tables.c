@@ -395,20 +395,58 @@ static int mend_page(struct check *c, uint64_t first_index, const uint64_t *entr
 
 int repair_bat(struct repair *r, struct vhdx_error *err)
 {
-    const struct vhdx_check_options quiet = { .struct_size = sizeof quiet,
-                                              .flags = VHDX_CHECK_NO_PARENT };
     struct bat_repair b = { .r = r };
     const struct check_hands hands = { .entry = mend_entry, .page = mend_page, .opaque = &b };
-    struct check check = { .io = r->io, .holes = r->holes, .opts = &quiet, .hands = &hands };
 
     int c = repair_patches_begin(r, &b.patches, err);
     if (c < 0)
         return c;
-    c = check_run(&check, err);
-    check_end(&check);
+    c = repair_look_again(r, &hands, err);
     if (c < 0) {
         repair_patches_drop(b.patches);
         return c;
     }
     return end_patches(b.patches, "BAT", err);
+}
+
+/* ---- Blocks given up without a log ---------------------------------------------------------- */
+
+static const enum vhdx_problem lost_problems[] = {
+    VHDX_P_BAT_PAST_END, VHDX_P_BAT_ON_REGION, VHDX_P_BAT_OVERLAP,
+};
+
+/* A page that was moved holds other entries than the check sees. */
+bool repair_states_apply(const struct repair *r)
+{
+    return r->check->has_tables && !has_log(r) && r->level == VHDX_REPAIR_ALL &&
+           any_applies(r, lost_problems, ARRAY_LEN(lost_problems)) &&
+           check_count(r->check, VHDX_P_BAT_SHIFTED) == 0;
+}
+
+static int give_up_in_place(struct check *c, uint64_t index, enum vhdx_problem problem,
+                            uint64_t *entry, void *opaque, struct vhdx_error *err)
+{
+    struct bat_repair *b = opaque;
+    bool is_lost = false;
+
+    for (size_t i = 0; i < ARRAY_LEN(lost_problems); i++)
+        is_lost = is_lost || problem == lost_problems[i];
+    if (!is_lost)
+        return 0;
+    *entry = (*entry - bat_state(*entry)) | lost_entry(&c->image->geometry, index);
+    uint8_t state = (uint8_t)*entry; /* the first byte in the file */
+    int e = io_pwrite(b->r->io, &state, sizeof state,
+                      image_bat_region(c->image)->offset + index * BAT_ENTRY_SIZE, err);
+    if (e == 0)
+        tell_entry(b, c, index, problem, "given up", true);
+    return e;
+}
+
+int repair_states(struct repair *r, struct vhdx_error *err)
+{
+    struct bat_repair b = { .r = r };
+    const struct check_hands hands = { .entry = give_up_in_place, .opaque = &b };
+
+    int c = repair_look_again(r, &hands, err);
+    return c < 0 ? c : io_flush(r->io, err);
 }

@@ -51,6 +51,17 @@ void repair_done(struct repair *r, enum vhdx_problem problem, uint64_t file_offs
     r->opts->action(&action, r->opts->opaque);
 }
 
+int repair_look_again(struct repair *r, const struct check_hands *hands, struct vhdx_error *err)
+{
+    const struct vhdx_check_options quiet = { .struct_size = sizeof quiet,
+                                              .flags = VHDX_CHECK_NO_PARENT };
+    struct check check = { .io = r->io, .holes = r->holes, .opts = &quiet, .hands = hands };
+
+    int c = check_run(&check, err);
+    check_end(&check);
+    return c;
+}
+
 /* ---- Rounds --------------------------------------------------------------------------------- */
 
 static const struct repair_step *next_step(const struct repair *r)

@@ -12,7 +12,9 @@
  *
  * Invariants
  *   1. A step leaves an image that is not worse than before, at every instant: headers change one
- *      copy at a time, everything else that the log may carry goes through it.
+ *      copy at a time, everything else that the log may carry goes through it. Where there is no
+ *      log, and none can be made before blocks are given up, one byte of each entry is written in
+ *      place: its state.
  *   2. A step that ends removes its reason: the next check does not find it again. So a repair that
  *      was interrupted is finished by another one, and the rounds end.
  *   3. Space is freed only when nothing else is wrong: what is wrong may be why it has no owner.
@@ -67,6 +69,9 @@ void repair_done(struct repair *r, enum vhdx_problem problem, uint64_t file_offs
                  uint64_t lost_offset, uint64_t lost_length, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
 
+/* Another check of the file as it is now, silent and with hands. */
+int repair_look_again(struct repair *r, const struct check_hands *hands, struct vhdx_error *err);
+
 /* The steps, in the order in which they are tried; ends with an empty one. */
 extern const struct repair_step repair_steps[];
 
@@ -76,6 +81,10 @@ bool repair_metadata_apply(const struct repair *r);
 int repair_metadata(struct repair *r, struct vhdx_error *err);
 bool repair_bat_apply(const struct repair *r);
 int repair_bat(struct repair *r, struct vhdx_error *err);
+
+/* Gives up the blocks in the way of a log, where there is none. */
+bool repair_states_apply(const struct repair *r);
+int repair_states(struct repair *r, struct vhdx_error *err);
 
 /*
  * Makes both headers say what h says, with a new FileWriteGuid and the next sequence numbers; the

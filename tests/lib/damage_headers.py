@@ -3,7 +3,9 @@
 """Damaged images: the two headers (2xx)."""
 
 import vhdxdisk as disk
-from damage_core import add, bent, close_to, damage, echo, flip, logged, near, sample
+from damage_core import (add, bent, close_to, damage, echo, flip, gone, logged, near,
+                         sample)
+from damage_places import shorter
 from good_logs import LOG_GUID, dirty, log_bat, move_to_log
 from vhdxdisk import KIB, MIB, LogEntry
 from vhdximage import LogRing, guid_for, pattern
@@ -247,6 +249,30 @@ bent('header_no_log', [212], 'Neither a log nor a LogGuid.',
      ('dynamic', 'fixed', 'child', 'sector4096'))
 bent('header_no_log_at_a_place', [212], 'A place for a log, of no length.',
      lambda image: image.both(log_length=0))
+
+
+def no_log_and(bend):
+    """An image without a log, damaged elsewhere, too."""
+    def both(image):
+        image.both(log_length=0)
+        bend(image)
+    return both
+
+
+# A safe repair puts no log where a block may have been.
+bent('header_no_log_lost_block', [212], 'The file ends where a block begins, and a log would.',
+     no_log_and(lambda image: gone(image, 4, image.file.size)), ('dynamic', 'block2m', 'child'),
+     counts={605: 1}, safe=(212, 605))
+bent('header_no_log_lost_block_behind', [212], 'Here there is just room for a log before it.',
+     no_log_and(lambda image: gone(image, 4, image.file.size + MIB)), counts={605: 1},
+     safe=(605,))
+bent('header_no_log_overlap', [212], 'A block that lies on another one may reach beyond that.',
+     no_log_and(lambda image: gone(image, 4, image.place_of(0))), counts={608: 1},
+     safe=(212, 608))
+bent('header_no_log_cut_block', [212], 'The log comes behind a block that is cut off.',
+     no_log_and(shorter(MIB)), ('block2m', 'block32m'), counts={606: 1})
+bent('headers_ambiguous_no_log', [206], 'Nor can either be told from the other by a log.',
+     no_log_and(lambda image: ambiguous(image, file_write=guid_for('different'))), reached=False)
 
 
 @near(211, 212)

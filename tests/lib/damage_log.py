@@ -8,7 +8,7 @@ the same or given up, the content is known."""
 import struct
 
 import vhdxdisk as disk
-from damage_core import add, cut, damage, echo, logged, near, sample
+from damage_core import add, cut, damage, echo, gone, logged, near, sample
 from good_logs import BROKEN, LOG_GUID, SECTOR, move_to_log
 from vhdxdisk import FULL, KIB, MIB, UNDEFINED, Data, LogEntry, Zero, bat_entry
 from vhdximage import LogRing, guid_for, pattern
@@ -353,10 +353,12 @@ def log_allowed_192_kib():
 
 # ---- The end of the file ------------------------------------------------------------------------
 
-def at_the_end(size, dirty=False, length=2 * MIB):
+def at_the_end(size, dirty=False, length=2 * MIB, bend=None):
     """The log is the last structure in the file, and the file ends in it."""
     image = sample(log_at=20 * MIB, log_length=length, metadata_at=2 * MIB, bat_at=3 * MIB,
                    free_at=4 * MIB)
+    if bend:
+        bend(image)
     if dirty:
         image.both(log_guid=LOG_GUID)
         LogRing(image).add(LogEntry(5, [echo(image)], flushed=MIB, last=MIB))
@@ -368,6 +370,10 @@ add('log_cut', [409], 'The file ends in the midst of a clean log.', lambda: at_t
 add('log_cut_unaligned', [409, 102], 'One sector is missing.',
     lambda: at_the_end(22 * MIB - SECTOR))
 add('log_cut_wholly', [409], 'The file ends where the log begins.', lambda: at_the_end(20 * MIB))
+
+# A block has been where a new log would lie: none is made unasked.
+add('log_cut_wholly_lost_block', [409, 605], 'The file ends where a block began, before the log.',
+    lambda: at_the_end(12 * MIB, bend=lambda image: gone(image, 4, 12 * MIB)), safe=(409, 605))
 add('log_cut_not', [], 'The log ends where the file does.', lambda: at_the_end(22 * MIB),
     near=(409, 410, 104))
 add('log_lost', [410], 'The file ends in the midst of a dirty log.',
