@@ -453,6 +453,25 @@ uint64_t scratch_changed_bytes(const struct vhdx_io *scratch)
     return sum;
 }
 
+uint64_t scratch_next_data(const struct vhdx_io *io, uint64_t offset)
+{
+    if (io->pread != scratch_pread)
+        return offset;
+    struct scratch *s = io->opaque;
+
+    pthread_rwlock_rdlock(&s->lock);
+    for (size_t i = find(s, offset); i < s->count; i++) {
+        const struct segment *seg = &s->segments[i];
+        if (seg->bytes || seg->offset > offset)
+            break;
+        offset = end_of(seg);
+    }
+    if (offset >= s->size)
+        offset = UINT64_MAX;
+    pthread_rwlock_unlock(&s->lock);
+    return offset;
+}
+
 int scratch_changes(const struct vhdx_io *scratch,
                     int (*fn)(uint64_t offset, uint64_t length, bool zero, void *opaque),
                     void *opaque)

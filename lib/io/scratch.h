@@ -35,6 +35,10 @@ bool scratch_is_changed(const struct vhdx_io *scratch);
    not count. */
 uint64_t scratch_changed_bytes(const struct vhdx_io *scratch);
 
+/* As file_next_data(), for any file: a rehearsal knows where it was zeroed and where it has grown,
+   however far; of the rest, and of other files, nothing is known, which gives offset. */
+uint64_t scratch_next_data(const struct vhdx_io *io, uint64_t offset);
+
 /*
  * Calls fn for each changed range in order: length bytes at offset of the file as it is now, not
  * overlapping, neighbours of one kind joined. zero: it was zeroed or is new space; else it was

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "io/scratch.h"
 #include "ops/problem.h"
 #include "util/cleanup.h"
 #include "util/iszero.h"
@@ -130,6 +131,7 @@ static int next_data(struct check *c, uint64_t mib, uint64_t end, uint8_t *buf, 
     for (; mib < end; mib++) {
         if (c->holes)
             mib = min_u64(max_u64(file_next_data(c->holes, mib * MIB) / MIB, mib), end);
+        mib = min_u64(max_u64(scratch_next_data(c->io, mib * MIB) / MIB, mib), end);
         if (mib == end)
             break;
         size_t len = (size_t)min_u64(MIB, image_size(c->image) - mib * MIB);

@@ -139,7 +139,9 @@ static int compare(uint64_t offset, uint64_t length, bool zero, void *opaque)
     struct comparison *c = opaque;
     uint8_t *a = c->bufs, *b = c->bufs + COMPARE_STEP;
 
-    (void)zero;
+    /* A log may make a file as long as files can be: what is new was nothing, and is zeros. */
+    if (zero)
+        length = min_u64(length, c->before_size - min_u64(offset, c->before_size));
     for (uint64_t at = 0, n; at < length; at += n) {
         n = min_u64(COMPARE_STEP, length - at);
         uint64_t there = offset + at < c->before_size
@@ -272,6 +274,7 @@ int recover_found_log(struct recover *rc, bool *ret_replayed, struct vhdx_error 
 
 struct copy {
     const struct vhdx_io *from, *to;
+    uint64_t to_size; /* before it grew */
     struct vhdx_error *err;
 };
 
@@ -281,7 +284,9 @@ static int copy_change(uint64_t offset, uint64_t length, bool zero, void *opaque
     CLEANUP_FREE uint8_t *buf = malloc(COMPARE_STEP);
     int r = buf ? 0 : fail_nomem(c->err);
 
-    (void)zero;
+    if (zero && r == 0)
+        return io_discard(c->to, offset,
+                          min_u64(length, c->to_size - min_u64(offset, c->to_size)), true, c->err);
     for (uint64_t at = 0, n; at < length && r == 0; at += n) {
         n = min_u64(COMPARE_STEP, length - at);
         r = io_pread(c->from, buf, (size_t)n, offset + at, c->err);
@@ -320,11 +325,10 @@ static int witness_size(void *opaque, uint64_t *ret)
 /* What the replay has made of the rehearsal goes into the file; done again, it is the same. */
 static int perform(const struct recover *rc, const struct vhdx_io *io, struct vhdx_error *err)
 {
-    struct copy copy = { rc->io, io, err };
-    uint64_t size = 0;
+    struct copy copy = { .from = rc->io, .to = io, .err = err };
 
-    int r = io_size(io, &size, err);
-    if (r == 0 && size < rc->size)
+    int r = io_size(io, &copy.to_size, err);
+    if (r == 0 && copy.to_size < rc->size)
         r = io_truncate(io, rc->size, err);
     if (r == 0)
         r = scratch_changes(rc->io, copy_change, &copy);

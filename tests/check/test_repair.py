@@ -11,6 +11,9 @@ import pytest
 from check_support import (BY_PRODUCT, DAMAGE, KINDS, NAMES, Made, Ranges, bad, demand, exit_code,
                            ids_of, read_leniently, read_strictly, same_content, scratch_folder,
                            severity_of)
+from damage_core import logged
+from good_logs import move_to_log
+from vhdxdisk import HEADER_AT, MIB, LogEntry, Zero
 
 ACTION_KEYS = {'id', 'name', 'message'}
 # qemu-img reads larger ones as well, but takes its time.
@@ -165,3 +168,16 @@ def test_repair(name, level, tmp_path_factory, check, vhdx, qemu_img):
     demand((second_check, report, nothing_to_do, lost, content, dry_run, others_untouched, qemu,
             undo), repaired, vhdx, qemu_img)
     made.remove()
+
+
+def test_found_log_that_makes_the_file_long(tmp_path, check):
+    """Both headers are gone, and the log that is found sets space aside far behind the file's end:
+    the repair takes no longer for it."""
+    image, ring = logged()
+    ring.add(LogEntry(5, [move_to_log(image, image.bat_at), Zero(200 << 40, MIB)]))
+    for at in HEADER_AT:
+        image.render().zero(at, 4096)
+    image.render().save(tmp_path / 'long.vhdx')
+    code, report = check.run(tmp_path / 'long.vhdx', '--repair=all', '--dry-run')
+    assert code == 0 and report['repair']['changed'], report
+    assert 'replayed' in report['repair']['actions'][0]['message']

@@ -159,6 +159,20 @@ static int verify_change(uint64_t offset, uint64_t length, bool zero, void *opaq
     return 0;
 }
 
+/* Offsets where a stretch begins, and some others. */
+static void verify_next_data(const struct scene *s)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (uint64_t i = s->size; i-- > 0;) {
+        if (s->kind[i] != 1)
+            next = i;
+        if (i % 509 == 0 || i == 0 || s->kind[i - 1] != s->kind[i])
+            assert_int_equal(scratch_next_data(&s->io, i), next);
+    }
+    assert_int_equal(scratch_next_data(&s->io, s->size), UINT64_MAX);
+}
+
 static void verify_scene(struct scene *s)
 {
     static uint8_t found[LARGEST];
@@ -173,6 +187,7 @@ static void verify_scene(struct scene *s)
     for (size_t i = 0; i < LARGEST; i++)
         touched += found[i] != 0;
     assert_int_equal(scratch_changed_bytes(&s->io), touched);
+    verify_next_data(s);
 }
 
 /* Lengths of all magnitudes; ends that like the windows' edges. */
